@@ -1,0 +1,133 @@
+"""What a rule may touch: a policy, its optimizer, and a notebook for the log."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import Tensor
+from torch.nn import Parameter
+from torch.nn.functional import mse_loss
+
+from agents.batch import Batch, Observations
+from agents.distribution import Distribution, read
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the present policy says about a batch, with its graph."""
+
+    log_prob: Tensor
+    """[B] log density of the batch's actions."""
+    values: Tensor
+    """[B] value of the batch's states."""
+    entropy: Tensor
+    """[B] entropy of the action distribution, summed over action dimensions."""
+    distribution: Distribution
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copies of everything that an update changes."""
+
+    policy: dict[str, Tensor]
+    optimizer: dict[Tensor, dict[str, Any]]
+
+
+class Learner:
+    """A policy and its optimizer, seen by a rule."""
+
+    def __init__(self, policy: ActorCriticPolicy) -> None:
+        self.policy = policy
+        self.parameters: list[Parameter] = list(policy.parameters())
+        self.notes: dict[str, list[Tensor]] = {}
+
+    def note(self, **quantities: Tensor) -> None:
+        """Keep numbers for the log; the host writes the mean of each as `train/<name>`."""
+        for name, value in quantities.items():
+            self.notes.setdefault(name, []).append(value.detach())
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Set the optimizer's step size."""
+        for group in self.policy.optimizer.param_groups:
+            group["lr"] = learning_rate
+
+    def training(self, on: bool) -> None:
+        """Switch dropout and its like on or off; SB3 walks all modules for it, so only where it matters."""
+        if self.policy.training != on:
+            self.policy.set_training_mode(on)
+
+    def behaviour(self, observations: Observations) -> Distribution:
+        """Return what the present policy would do, without a graph and in the mode in which it acts.
+
+        FloatingPointError, here and in `evaluate`: the policy's output is no distribution.
+        """
+        self.training(False)
+        with torch.no_grad(), _refused_numbers_named():
+            return read(self.policy.get_distribution(observations))
+
+    def evaluate(self, batch: Batch) -> Evaluation:
+        """Return log densities, values, entropies and distributions of the present policy on this batch."""
+        with _refused_numbers_named():
+            values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, batch.actions)
+        assert entropy is not None  # only gSDE policies have none, and the host builds no such policy
+        # SB3 returns no distribution, but leaves the one it has just used in `action_dist`.
+        return Evaluation(log_prob, values.flatten(), entropy, read(self.policy.action_dist))
+
+    def value_loss(self, batch: Batch) -> Tensor:
+        """Return the mean squared error of the value function."""
+        return mse_loss(batch.returns, self.policy.predict_values(batch.observations).flatten())
+
+    def descend(self, loss: Tensor, max_grad_norm: float, only: Sequence[Parameter] | None = None) -> bool:
+        """One optimizer step down the loss, on all parameters or on `only` these.
+
+        Returns False, and takes no step, where the loss or its gradient is not finite.
+        """
+        optimizer = self.policy.optimizer
+        optimizer.zero_grad()
+        torch.autograd.backward(loss, inputs=only)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters if only is None else only, max_grad_norm)
+        if not torch.isfinite(loss.detach()):
+            return False
+        optimizer.step()
+        return True
+
+    def snapshot(self) -> Snapshot:
+        """Copy policy (parameters and buffers) and optimizer state."""
+        return Snapshot(
+            {name: value.clone() for name, value in self.policy.state_dict().items()},
+            {
+                parameter: {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
+                for parameter, state in self.policy.optimizer.state.items()
+            },
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put policy and optimizer back, bit for bit."""
+        self.policy.load_state_dict(snapshot.policy)
+        state = self.policy.optimizer.state
+        state.clear()
+        state.update(snapshot.optimizer)
+
+    def is_finite(self) -> bool:
+        """Whether every parameter is a finite number, and so is every standard deviation and its inverse."""
+        numbers = [parameter.detach().reshape(-1) for parameter in self.parameters]
+        if isinstance(log_std := getattr(self.policy, "log_std", None), Tensor):
+            numbers += [log_std.detach().exp(), (-log_std.detach()).exp()]
+        return bool(torch.cat(numbers).isfinite().all())
+
+
+@contextmanager
+def _refused_numbers_named() -> Iterator[None]:
+    """Turn torch's refusal to build a distribution from NaN or a zero deviation into a FloatingPointError.
+
+    torch says it with a ValueError, which could be anyone's mistake; this one is told by its words.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "to satisfy the constraint" in str(error):
+            raise FloatingPointError("the policy's output is no distribution") from error
+        raise

@@ -1,0 +1,56 @@
+"""The world: chaotic systems written once as equations, posed as Gymnasium tasks.
+
+Importing this package registers `chaos/<System>-v<n>` for every file under `envs/systems/`.
+"""
+
+from typing import Any
+
+import gymnasium as _gymnasium
+
+from envs import registry as _registry
+from envs.card import card
+from envs.check import Check, check
+from envs.system import ContractError, Flow, Map, Reference, System, TaskDefaults
+from envs.task import resolve as _resolve
+
+__all__ = [
+    "Check",
+    "ContractError",
+    "Flow",
+    "Map",
+    "Reference",
+    "System",
+    "TaskDefaults",
+    "card",
+    "check",
+    "ids",
+    "system_of",
+    "systems",
+]
+
+# Importing the folder envs/systems binds the name `systems` here; the function below must come after it.
+_registry.systems()
+
+
+def systems() -> dict[str, type[System]]:
+    """Class name -> system class."""
+    return dict(_registry.systems())
+
+
+def ids() -> list[str]:
+    """Gymnasium ids of all chaotic tasks."""
+    return [_registry.id_of(system) for system in systems().values()]
+
+
+def system_of(id: str, **settings: Any) -> System:
+    """The system behind a task, with the parameters among its settings applied."""
+    return _resolve(id, settings).system
+
+
+for _name, _system in systems().items():
+    _gymnasium.register(
+        _registry.id_of(_system),
+        entry_point="envs.single:ChaosEnv",
+        vector_entry_point="envs.vectorised:ChaosVectorEnv",
+        kwargs={"system": _name},
+    )

@@ -1,0 +1,1 @@
+"""One file per system; envs.registry finds them by looking here."""

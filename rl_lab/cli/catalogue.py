@@ -1,0 +1,207 @@
+"""envs and agents: what there is, and what each thing is."""
+
+from typing import Annotated, Any
+
+import typer
+
+from rl_lab.cli import show
+from rl_lab.cli.work import JsonOption
+from rl_lab.errors import UserError, did_you_mean
+
+envs_app = typer.Typer(no_args_is_help=True, help="The worlds.\n\nExample:  rl-lab envs show chaos/Lorenz-v0")
+agents_app = typer.Typer(no_args_is_help=True, help="The learners.\n\nExample:  rl-lab agents show trpo")
+LISTED = [
+    "id",
+    "system",
+    "kind",
+    "state_dim",
+    "action_dim",
+    "goal",
+    "dt",
+    "reference",
+    "source",
+    "lyapunov_times",
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting of the task, key=value; repeatable.")
+]
+
+
+@envs_app.command("list")
+def list_envs(as_json: JsonOption = False) -> int:
+    """List the chaotic tasks; any other Gymnasium id works everywhere too.
+
+    Example:  rl-lab envs list --json
+    """
+    envs = _envs()
+    cards = [envs.card(env_id) for env_id in envs.ids()]
+    if as_json:
+        show.document([{key: card[key] for key in LISTED} for card in cards])
+        return 0
+    rows = [
+        (
+            card["id"],
+            card["kind"],
+            str(card["state_dim"]),
+            str(card["action_dim"]),
+            card["goal"],
+            f"{card['reference']['exponents'][0]:.4g}" if card["reference"] else "not known",
+            f"{card['lyapunov_times']:.3g}" if card["lyapunov_times"] else "-",
+        )
+        for card in cards
+    ]
+    show.table(("id", "kind", "states", "actions", "goal", "exponent", "horizon (Lyapunov times)"), rows)
+    return 0
+
+
+@envs_app.command("show")
+def show_env(
+    env_id: Annotated[str, typer.Argument(metavar="ID", help="Gymnasium id.")],
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Print the card of a task: equations, parameters, push, reward, exponents.
+
+    Example:  rl-lab envs show chaos/Lorenz-v0 --set rho=20
+    """
+    from rl_lab.study import tasks
+    from rl_lab.study.config import Env
+
+    envs = _envs()
+    settings = settings_from(set_)
+    made = tasks.make(Env(env_id, env_id, settings))
+    if env_id in envs.ids():
+        card = envs.card(env_id, **settings)
+    else:
+        card = {
+            "id": env_id,
+            "action_space": str(made.action_space),
+            "observation_space": str(made.observation_space),
+        }
+        card["horizon"] = made.spec.max_episode_steps if made.spec else None
+    made.close()
+    if as_json:
+        show.document(card)
+    else:
+        show.facts(
+            (key.replace("_", " "), _plain(value)) for key, value in card.items() if value not in (None, [])
+        )
+    return 0
+
+
+@envs_app.command("check")
+def check_env(
+    env_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Gymnasium id, also your own: your_pkg:YourEnv-v0.")
+    ],
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Check that a task keeps Gymnasium's contract and gives the same bits for the same seed.
+
+    Example:  rl-lab envs check Pendulum-v1
+    """
+    from rl_lab.study import tasks
+    from rl_lab.study.config import Env
+
+    settings = settings_from(set_)
+    tasks.make(Env(env_id, env_id, settings)).close()
+    checks = _envs().check(env_id, **settings)
+    if as_json:
+        show.document([{"name": c.name, "passed": c.passed, "sentence": c.sentence} for c in checks])
+    else:
+        show.table(("check", "", ""), [(c.name, "ok" if c.passed else "FAILED", c.sentence) for c in checks])
+    return 0 if all(c.passed for c in checks) else 3
+
+
+@agents_app.command("list")
+def list_agents(as_json: JsonOption = False) -> int:
+    """List the agents and what bounds their policy updates.
+
+    Example:  rl-lab agents list
+    """
+    found = [
+        {"name": a.name, "trust_region": a.trust_region, "summary": a.summary, "source": a.source}
+        for a in _agents().catalogue().values()
+    ]
+    if as_json:
+        show.document(found)
+    else:
+        show.table(
+            ("name", "trust region", "summary"), [(a["name"], a["trust_region"], a["summary"]) for a in found]
+        )
+    return 0
+
+
+@agents_app.command("show")
+def show_agent(
+    name: Annotated[str, typer.Argument(help="Agent by name.")],
+    as_json: JsonOption = False,
+) -> int:
+    """Print what an agent is, what bounds its step, and its settings.
+
+    Example:  rl-lab agents show ppo
+    """
+    catalogue = _agents().catalogue()
+    if name not in catalogue:
+        raise UserError(
+            f"there is no agent {name}.{did_you_mean(name, catalogue)} (there are: {', '.join(catalogue)})"
+        )
+    agent = catalogue[name]
+    settings = [
+        {"name": s.name, "default": s.default, "allowed": _allowed(s.annotation), "meaning": s.doc}
+        for s in agent.fields.values()
+    ]
+    facts = {key: getattr(agent, key) for key in ("name", "trust_region", "summary", "source")}
+    if as_json:
+        show.document({**facts, "settings": settings})
+        return 0
+    show.facts((key.replace("_", " "), value) for key, value in facts.items())
+    show.line()
+    rows = [(s["name"], _plain(s["default"]), s["allowed"], s["meaning"]) for s in settings]
+    show.table(("setting", "default", "allowed", "meaning"), rows)
+    return 0
+
+
+def _envs() -> Any:
+    from rl_lab.study.checkout import room
+
+    return room("envs")
+
+
+def _agents() -> Any:
+    from rl_lab.study.checkout import room
+
+    return room("agents")
+
+
+def settings_from(texts: list[str] | None) -> dict[str, Any]:
+    """The key=value pairs of --set."""
+    from rl_lab.study.yaml import read_setting
+
+    return dict(read_setting(text) for text in texts or [])
+
+
+def _allowed(annotation: Any) -> str:
+    """Type and range of a setting in words, read off its annotation."""
+    from typing import get_args
+
+    bounds = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    metadata = getattr(annotation, "__metadata__", ())
+    if not metadata:
+        return str(getattr(annotation, "__name__", annotation)).replace("typing.", "")
+    kind = get_args(annotation)[0]
+    limits = [
+        f"{sign} {getattr(m, name)}" for m in metadata for name, sign in bounds.items() if hasattr(m, name)
+    ]
+    return f"{getattr(kind, '__name__', kind)} {' and '.join(limits)}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_plain(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(item) for item in value)
+    return str(value).strip()

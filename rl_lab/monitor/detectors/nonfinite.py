@@ -1,0 +1,112 @@
+"""Non-finite numbers: which quantity was first, in the order in which one makes the next."""
+
+import math
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from rl_lab.monitor.detector import Detector, Seen
+from rl_lab.monitor.event import Finding
+from rl_lab.monitor.gradients import Gradients
+from rl_lab.monitor.rollout import Rollout
+
+ORDER = ("obs", "value", "reward", "return", "advantage", "loss", "gradient", "parameter")
+"""Causal order inside an update: a NaN in one of them makes those after it NaN too.
+
+A reward that the environment itself paid as NaN is caught when it is paid (`in_step`); in the buffer
+stable-baselines3 has added values to the rewards of truncated episodes, so there values come first.
+"""
+
+
+def first_nonfinite(array: Any) -> int | None:
+    """Flat index of the first NaN or infinity; None if all is finite or the array holds integers."""
+    values = np.asarray(array)
+    if values.dtype.kind != "f" or np.isfinite(values).all():
+        return None
+    return int((~np.isfinite(values)).ravel().argmax())
+
+
+class NonFinite(Detector):
+    """Names the first non-finite quantity of an update in causal order."""
+
+    name = "nonfinite"
+
+    def observe(self, seen: Seen) -> list[Finding]:
+        """At most one finding an update; what follows from it is not repeated."""
+        loss = seen.row.get("train/loss")
+        loss_is_bad = seen.row.get("outcome") == "NOT_FINITE" or (
+            loss is not None and not math.isfinite(loss)
+        )
+        update = seen.update
+        return self.in_update(
+            update.rollout, update.gradients, update.new_parameters, loss_is_bad=loss_is_bad
+        )
+
+    @staticmethod
+    def in_step(observations: Any, rewards: Any) -> Finding | None:
+        """What an environment just returned; called on every step, before anyone computes with it."""
+        parts = observations if isinstance(observations, dict) else {"": observations}
+        checks = [("obs", f"observation {key}".strip(), part) for key, part in parts.items()]
+        for quantity, words, array in [*checks, ("reward", "reward", rewards)]:
+            index = first_nonfinite(array)
+            if index is not None:
+                env, dimension = divmod(index, max(1, int(np.prod(np.shape(array)[1:]))))
+                what = f"{words} returned by environment {env}"
+                if quantity == "obs":
+                    what += f", dimension {dimension}"
+                return _finding(
+                    quantity, what, place={"env": env, "dimension": dimension, "by": "environment"}
+                )
+        return None
+
+    @staticmethod
+    def in_update(
+        rollout: Rollout, gradients: Gradients, parameters: Tensor, *, loss_is_bad: bool = False
+    ) -> list[Finding]:
+        """The first non-finite quantity of an update, which need not have come to its end."""
+        finding = _in_rollout(rollout)
+        if finding is not None:
+            return [finding]
+        gradient = gradients.first_nonfinite()
+        if gradient is not None:
+            minibatch, name = gradient
+            return [_finding("gradient", f"gradient of {name} in minibatch {minibatch}", minibatch=minibatch)]
+        if loss_is_bad:
+            return [_finding("loss", "the loss of a minibatch, from finite inputs")]
+        index = first_nonfinite(parameters.detach().cpu().numpy())
+        return [_finding("parameter", f"parameter number {index} after a step")] if index is not None else []
+
+
+def _in_rollout(rollout: Rollout) -> Finding | None:
+    observations = rollout.observations
+    parts = observations if isinstance(observations, dict) else {"": observations}
+    columns: list[tuple[str, str, Any]] = [
+        ("obs", f"observation {key}".strip(), part.cpu().numpy()) for key, part in parts.items()
+    ]
+    columns += [
+        ("value", "value prediction", rollout.values),
+        ("reward", "reward", rollout.rewards),
+        ("return", "return", rollout.returns),
+        ("advantage", "advantage", rollout.advantages),
+    ]
+    for quantity, words, array in columns:
+        index = first_nonfinite(array)
+        if index is not None:
+            row = index // max(1, int(np.prod(array.shape[1:])))
+            place = rollout.place(row)
+            return _finding(
+                quantity, f"{words} of environment {place['env']} at step {place['step']}", place=place
+            )
+    return None
+
+
+def _finding(quantity: str, words: str, *, minibatch: int | None = None, place: Any = None) -> Finding:
+    return Finding(
+        event=NonFinite.name,
+        value=math.nan,
+        threshold=None,
+        message=f"first non-finite quantity: {words}",
+        minibatch=minibatch,
+        details={"quantity": quantity, **(place or {})},
+    )

@@ -1,0 +1,101 @@
+"""Performance collapse: the agent could do the task, and then could not, for good or for a while."""
+
+import math
+from dataclasses import dataclass
+
+from rl_lab.monitor.detector import Detector, Seen
+from rl_lab.monitor.event import Finding
+from rl_lab.monitor.returns import WINDOW, Mean
+
+DROP = 0.5
+"""Share of the way back to a random policy that makes a collapse."""
+RECOVERED = 0.25
+"""Drop below which a collapsed run has recovered."""
+SIGNIFICANCE = 3.0
+"""Standard errors by which a difference of returns must exceed its noise."""
+
+
+def relative_drop(best: float, now: float, random: float) -> float:
+    """(R_best - R_now) / (R_best - R_rand): 0 as good as ever, 1 as bad as chance.
+
+    Unchanged when all returns are scaled or shifted alike, so it works where returns are negative.
+    """
+    return (best - now) / (best - random)
+
+
+def is_clear(better: Mean, worse: Mean) -> bool:
+    """Whether better - worse exceeds three standard errors of the difference."""
+    return better.mean - worse.mean > SIGNIFICANCE * math.hypot(better.stderr, worse.stderr)
+
+
+@dataclass
+class _Suspicion:
+    """A drop that may turn out to last."""
+
+    update: int
+    env_steps: int
+    episodes: int
+
+
+class PerformanceCollapse(Detector):
+    """A drop of at least half that is clear of noise and still there after a fresh window of episodes."""
+
+    name = "performance_collapse"
+
+    def __init__(self) -> None:
+        self._best: Mean | None = None
+        self._suspicion: _Suspicion | None = None
+        self._collapsed_at: int | None = None
+
+    def observe(self, seen: Seen) -> list[Finding]:
+        """Compare the smoothed return with the best so far, on the scale from best to random."""
+        now, random = seen.smooth, seen.random
+        if now is None or random is None or now.episodes < WINDOW or not math.isfinite(now.mean):
+            return []
+        if self._best is None or now.mean > self._best.mean:
+            self._best = now
+        if not is_clear(self._best, random):
+            return []  # nothing has been learned yet that could be lost
+        drop = relative_drop(self._best.mean, now.mean, random.mean)
+        if self._collapsed_at is not None:
+            return self._after_collapse(seen, now, drop)
+        if drop < DROP or not is_clear(self._best, now):
+            self._suspicion = None
+            return []
+        if self._suspicion is None:
+            self._suspicion = _Suspicion(seen.row["update"], seen.row["env_steps"], seen.episodes)
+        if seen.episodes < self._suspicion.episodes + WINDOW:
+            return []
+        return [self._collapse(now, random, drop, self._suspicion)]
+
+    def _collapse(self, now: Mean, random: Mean, drop: float, onset: _Suspicion) -> Finding:
+        assert self._best is not None
+        self._collapsed_at = onset.update
+        return Finding(
+            event=self.name,
+            value=drop,
+            threshold=DROP,
+            message=f"return fell from {self._best.mean:.4g} to {now.mean:.4g}, {drop:.0%} of the way back to a "
+            f"random policy ({random.mean:.4g}); it began at update {onset.update}",
+            details={
+                "onset_update": onset.update,
+                "onset_env_steps": onset.env_steps,
+                "return_best": self._best.mean,
+                "return_now": now.mean,
+                "return_random": random.mean,
+            },
+        )
+
+    def _after_collapse(self, seen: Seen, now: Mean, drop: float) -> list[Finding]:
+        if drop > RECOVERED:
+            return []
+        onset, self._collapsed_at, self._suspicion = self._collapsed_at, None, None
+        return [
+            Finding(
+                event="recovery",
+                value=drop,
+                threshold=RECOVERED,
+                message=f"return is back at {now.mean:.4g}; the collapse had begun at update {onset}",
+                details={"onset_update": onset},
+            )
+        ]

@@ -1,0 +1,64 @@
+"""How far the policy moved, exactly, over all states of the rollout."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rl_lab.monitor.distributions import Gaussian
+from rl_lab.monitor.quantities import NotApplicable
+
+if TYPE_CHECKING:
+    from rl_lab.monitor.update import Update
+
+
+def kl_mean(u: "Update") -> float:
+    """Mean over the rollout's states of KL(pi_old || pi_new), summed over action dimensions [nats]."""
+    return float(u.step.kl.mean())
+
+
+def kl_p95(u: "Update") -> float:
+    """95th percentile over states of KL(pi_old || pi_new) [nats]."""
+    return _percentile(u.step.kl, 95)
+
+
+def kl_p99(u: "Update") -> float:
+    """99th percentile over states of KL(pi_old || pi_new) [nats]."""
+    return _percentile(u.step.kl, 99)
+
+
+def kl_max(u: "Update") -> float:
+    """Largest KL(pi_old || pi_new) of any state of the rollout [nats]."""
+    return float(u.step.kl.max())
+
+
+def reverse_kl_mean(u: "Update") -> float:
+    """Mean over states of KL(pi_new || pi_old), the direction that TRPO codes often log [nats]."""
+    return float(u.step.reverse_kl.mean())
+
+
+def kl_mean_shift(u: "Update") -> float:
+    """The part of kl_mean that moving the Gaussian's mean causes [nats]; missing for discrete actions."""
+    old, new = _gaussians(u)
+    return float(old.mean_shift(new).sum(axis=1).mean())
+
+
+def kl_covariance(u: "Update") -> float:
+    """The part of kl_mean that changing the Gaussian's spread causes [nats]; missing for discrete actions."""
+    old, new = _gaussians(u)
+    return float(old.covariance_shift(new).sum(axis=1).mean())
+
+
+def total_variation(u: "Update") -> float:
+    """Sample estimate of the mean total variation, E|ratio - 1| / 2 over the actions taken [0..1 in mean]."""
+    return float(np.abs(u.step.ratio - 1).mean() / 2)
+
+
+def _gaussians(u: "Update") -> tuple[Gaussian, Gaussian]:
+    if isinstance(u.step.old, Gaussian) and isinstance(u.step.new, Gaussian):
+        return u.step.old, u.step.new
+    raise NotApplicable
+
+
+def _percentile(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]", q: float) -> float:
+    # np.percentile interpolates inf - inf to NaN; an order statistic keeps infinity what it is.
+    return float(np.percentile(values, q, method="higher"))

@@ -1,0 +1,33 @@
+"""Importance ratios pi_new(a|s) / pi_old(a|s) of the actions taken."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from rl_lab.monitor.update import Update
+
+WIDTH = 0.2
+"""Half-width of the band that ratio_outside counts against, PPO's usual clip_range: one ruler for every rule."""
+
+
+def ratio_max(u: "Update") -> float:
+    """Largest ratio of any sample [1 = unchanged]."""
+    return float(u.step.ratio.max())
+
+
+def ratio_p99(u: "Update") -> float:
+    """99th percentile of the ratio [1 = unchanged]."""
+    return float(np.percentile(u.step.ratio, 99, method="higher"))
+
+
+def ratio_outside(u: "Update") -> float:
+    """Fraction of samples whose ratio left 1 ± 0.2 [0..1]; the same band for every rule."""
+    return float((np.abs(u.step.ratio - 1) > WIDTH).mean())
+
+
+def effective_sample_size(u: "Update") -> float:
+    """(sum r)^2 / (N sum r^2): the share of the rollout that still counts under pi_new [0..1]."""
+    # Scaling by the largest ratio changes nothing but keeps the squares finite.
+    weight = np.exp(u.step.log_ratio - u.step.log_ratio.max())
+    return float(weight.sum() ** 2 / (len(weight) * (weight**2).sum()))

@@ -1,0 +1,50 @@
+"""What the optimiser did: gradients before clipping, and the length of the step taken."""
+
+from typing import TYPE_CHECKING
+
+from rl_lab.monitor.quantities import NotApplicable
+
+if TYPE_CHECKING:
+    from rl_lab.monitor.update import Update
+
+
+def gradient_norm(u: "Update") -> float:
+    """Mean over minibatches of the gradient's L2 norm before clipping; missing if nothing called backward()."""
+    return _norm(u, "all", "mean")
+
+
+def gradient_norm_max(u: "Update") -> float:
+    """Largest gradient norm of any minibatch before clipping; missing if nothing called backward()."""
+    return _norm(u, "all", "max")
+
+
+def gradient_norm_policy(u: "Update") -> float:
+    """Mean gradient norm before clipping of the policy's parameters (shared ones included)."""
+    return _norm(u, "policy", "mean")
+
+
+def gradient_norm_value(u: "Update") -> float:
+    """Mean gradient norm before clipping of what only the value function uses."""
+    return _norm(u, "value", "mean")
+
+
+def minibatches(u: "Update") -> float:
+    """Gradient steps in this update, counted as complete backward passes."""
+    return float(len(u.gradients.norms))
+
+
+def step_norm(u: "Update") -> float:
+    """L2 norm of the change of all parameters, |theta_new - theta_old|."""
+    return float((u.new_parameters - u.old_parameters).double().norm())
+
+
+def relative_step(u: "Update") -> float:
+    """step_norm / |theta_old|."""
+    return float((u.new_parameters - u.old_parameters).double().norm() / u.old_parameters.double().norm())
+
+
+def _norm(u: "Update", part: str, how: str) -> float:
+    norms = u.gradients.total(part)
+    if not len(norms):
+        raise NotApplicable
+    return float(norms.max() if how == "max" else norms.mean())

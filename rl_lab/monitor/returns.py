@@ -1,0 +1,74 @@
+"""Episode returns as the environment paid them, and their noise."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+WINDOW = 20
+"""Episodes in the smoothed return."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean of n episode returns with its standard error."""
+
+    mean: float
+    stderr: float
+    episodes: int
+
+
+def mean_of(returns: Sequence[float]) -> Mean:
+    """Mean and standard error of independent episodes; one episode has an unknown (infinite) error."""
+    values = np.asarray(returns, dtype=np.float64)
+    error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.inf
+    return Mean(float(values.mean()), error, len(values))
+
+
+class EpisodeReturns:
+    """Adds up rewards per environment, vectorised, and remembers the last episodes.
+
+    Where stable-baselines3's Monitor reports an episode itself, its return is taken: it knows about
+    wrappers (life loss, reward clipping) that sit above it.
+    """
+
+    def __init__(self, n_envs: int) -> None:
+        self._running: NDArray[np.float64] = np.zeros(n_envs)
+        self._monitored = False
+        self.window: deque[float] = deque(maxlen=WINDOW)
+        self.total = 0
+        self.fresh: list[float] = []
+        """Episodes that ended since take()."""
+
+    def step(
+        self, rewards: NDArray[np.floating[Any]], dones: NDArray[np.bool_], infos: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Account for one step of all environments."""
+        self._running += rewards
+        if not dones.any():
+            return
+        for index in np.flatnonzero(dones).tolist():
+            reported = infos[index].get("episode")
+            if reported is not None:
+                self._monitored = True
+                self._ended(float(reported["r"]))
+            elif not self._monitored:
+                self._ended(float(self._running[index]))
+            self._running[index] = 0.0
+
+    def take(self) -> list[float]:
+        """The episodes that ended since the last call."""
+        fresh, self.fresh = self.fresh, []
+        return fresh
+
+    def smooth(self) -> Mean | None:
+        """The last 20 episodes, or as many as there are."""
+        return mean_of(self.window) if self.window else None
+
+    def _ended(self, value: float) -> None:
+        self.window.append(value)
+        self.fresh.append(value)
+        self.total += 1

@@ -1,0 +1,204 @@
+"""The run directory: what it holds, how it is written so that it survives, how it is read whatever happened.
+
+manifest.json   what ran, with which settings and versions, and how it ended
+updates.jsonl   one line an update
+events.jsonl    one line an event, on disk before training goes on
+checkpoints/    final.safetensors, the policy's parameters
+wandb/          the W&B run's own files, if the lab started one
+"""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+SCHEMA = 1
+NONFINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+STATUSES = ("running", "done", "diverged", "failed", "interrupted")
+"""`diverged` is a result (training went non-finite); `failed` is an error (the program or the environment)."""
+
+
+class RunDirectoryError(Exception):
+    """The directory cannot be used; the message says which, why, and what to do."""
+
+
+def encode(value: Any) -> Any:
+    """JSON-ready copy: non-finite floats become the strings NaN, Infinity and -Infinity, which JSON lacks."""
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [encode(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def decode(value: Any) -> Any:
+    """Inverse of encode for what JSON can hold."""
+    if isinstance(value, dict):
+        return {key: decode(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [decode(item) for item in value]
+    return NONFINITE.get(value, value) if isinstance(value, str) else value
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The file holds either the old text or the new, also after a power cut."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class RunWriter:
+    """Writes one run directory; refuses one that already holds a run."""
+
+    def __init__(self, path: Path, manifest: Mapping[str, Any]) -> None:
+        self.path = path
+        refuse_existing(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self.manifest: dict[str, Any] = {"schema": SCHEMA, **manifest}
+            self.save_manifest()
+            self.reopen()
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{path}: cannot write there ({error.strerror}); choose another --out"
+            ) from error
+
+    def reopen(self) -> None:
+        """Open the files for appending; also after close(), for a run that goes on."""
+        self._updates, self._events = self._open("updates.jsonl"), self._open("events.jsonl")
+
+    def update(self, row: Mapping[str, Any]) -> None:
+        """Append one update; handed to the operating system at once, so a killed process loses nothing."""
+        self._updates.write(json.dumps(encode(row), allow_nan=False) + "\n")
+
+    def event(self, row: Mapping[str, Any]) -> None:
+        """Append one event and wait until the disk has it: the next thing may be a crash."""
+        self._events.write(json.dumps(encode(row), allow_nan=False) + "\n")
+        os.fsync(self._events.fileno())
+
+    def save_manifest(self, **changes: Any) -> None:
+        """Merge the changes into the manifest and replace the file."""
+        self.manifest.update(changes)
+        write_atomically(self.path / "manifest.json", json.dumps(encode(self.manifest), indent=1) + "\n")
+
+    def close(self) -> None:
+        """Close the files; the manifest keeps its last status."""
+        for file in (self._updates, self._events):
+            os.fsync(file.fileno())
+            file.close()
+
+    def _open(self, name: str) -> TextIO:
+        return (self.path / name).open("a", buffering=1, encoding="utf-8")
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise if the path is in use: an existing run is never overwritten."""
+    if path.exists() and not path.is_dir():
+        raise RunDirectoryError(f"{path} is a file; --out needs a directory")
+    if (path / "manifest.json").exists():
+        run = read_run(path)
+        raise RunDirectoryError(
+            f"{path} already holds a run ({run.manifest.get('run_id', 'unnamed')}, {run.status}, "
+            f"{len(run.updates)} updates); nothing was changed, choose another --out"
+        )
+    if path.exists() and any(path.iterdir()):
+        raise RunDirectoryError(f"{path} exists and is not empty; nothing was changed, choose another --out")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run directory says, however it ended."""
+
+    path: Path
+    manifest: dict[str, Any]
+    updates: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    problems: list[str] = field(default_factory=list)
+    """Sentences about what could not be read."""
+
+    @property
+    def status(self) -> str:
+        """The manifest's status; a run that says `running` though its process is gone was `interrupted`."""
+        status = str(self.manifest.get("status", "failed"))
+        if status == "running" and not _alive(self.manifest):
+            return "interrupted"
+        return status
+
+
+def read_run(path: Path) -> Run:
+    """Read a run directory that may be empty, half written or cut off in mid-line."""
+    problems: list[str] = []
+    manifest: dict[str, Any] = {}
+    try:
+        loaded = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        if isinstance(loaded, dict):
+            manifest = decode(loaded)
+        else:
+            problems.append(f"{path / 'manifest.json'} is not a JSON object")
+    except (OSError, ValueError) as error:
+        problems.append(f"{path / 'manifest.json'} cannot be read: {error}")
+    updates = _read_lines(path / "updates.jsonl", problems)
+    events = _read_lines(path / "events.jsonl", problems)
+    return Run(path, manifest, updates, events, problems)
+
+
+def _read_lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        problems.append(f"{path} cannot be read: {error.strerror}")
+        return []
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("not an object")
+        except ValueError:
+            where = "the last line was cut off" if number == len(lines) else f"line {number} is damaged"
+            problems.append(f"{path}: {where} and is left out")
+            continue
+        rows.append(decode(row))
+    return rows
+
+
+def _alive(manifest: Mapping[str, Any]) -> bool:
+    """Whether the process that wrote the manifest still runs, on this machine and since then."""
+    process = manifest.get("process")
+    return isinstance(process, dict) and process == process_identity(int(process.get("pid", 0)))
+
+
+def process_identity(pid: int) -> dict[str, Any] | None:
+    """Host, pid and start time of a process, so that a recycled pid is not mistaken for it; None if gone."""
+    host = os.uname().nodename
+    try:
+        # Field 22 of /proc/PID/stat; the command name before it may hold spaces, so count from its end.
+        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        if Path("/proc/self").exists():
+            return None
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return None
+        started = ""
+    return {"host": host, "pid": pid, "started": started}

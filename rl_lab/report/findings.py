@@ -1,0 +1,128 @@
+"""What was found, in a few plain sentences that never say more than the seeds allow."""
+
+from collections.abc import Callable, Sequence
+from math import comb
+
+from rl_lab.report.arms import Arm
+from rl_lab.report.statistics import chance_of_separation, exact_interval, separated
+from rl_lab.report.words import amount, enumeration, percent, plural
+
+Arms = Sequence[Arm]
+
+
+def findings(arms: Arms) -> list[str]:
+    """Per task one entry on KL and one on returns and collapses; then what the number of runs leaves open."""
+    if not arms:
+        return ["No runs were found, so nothing was found out."]
+    tasks = dict.fromkeys(arm.task for arm in arms)
+    said = [entry for task in tasks for entry in _of_task(task, [arm for arm in arms if arm.task == task])]
+    return said + [sentence for sentence in (_bound_on_collapse(arms), _left_out(arms)) if sentence]
+
+
+def _of_task(task: str, arms: Arms) -> list[str]:
+    return [f"{task}: {_kl(arms)}", f"{task}: {_returns(arms)} {_collapses(arms)}".rstrip()]
+
+
+def _kl(arms: Arms) -> str:
+    """Without a trust region against with one, by the largest of each side; else the two ends of the row."""
+    known = sorted((arm for arm in arms if arm.kl_mean_peaks), key=_largest_kl)
+    if not known:
+        return "no KL was recorded."
+    bare, fenced = _sides(known)
+    high, low = (bare[-1], fenced[-1]) if bare and fenced else (known[-1], known[0])
+    peak = f"the largest mean KL of an update was {amount(high.kl_mean_largest)} nats"
+    if high is low:
+        return f"{peak} ({high.agent})."
+    if bare and fenced:
+        head = f"without a trust region ({high.agent}) {peak}, {_times(high, low)} with one ({low.agent})."
+    else:
+        head = f"{peak} ({high.agent}), {_times(high, low)} of {low.agent}."
+    return f"{head} {_verdict('peak KL', known, [high], [low], lambda arm: arm.kl_mean_peaks)}"
+
+
+def _returns(arms: Arms) -> str:
+    known = sorted((arm for arm in arms if arm.final_return is not None), key=_final, reverse=True)
+    if not known:
+        return "no final return is known."
+    listed = enumeration([f"{amount(arm.final_return)} ({arm.agent})" for arm in known])
+    floor = known[0].random_return
+    head = f"final return {listed}" + (
+        f"; a random policy gets {amount(floor)}." if floor is not None else "."
+    )
+    if len(known) == 1:
+        return head
+    return f"{head} {_verdict('final return', known, known[:1], known[-1:], lambda arm: arm.final_returns)}"
+
+
+def _verdict(what: str, arms: Arms, best: Arms, worst: Arms, values: Callable[[Arm], Sequence[float]]) -> str:
+    """Do all runs of one side lie on one side of the others, and how often would chance alone do that?
+
+    The sides are fixed beforehand, without a trust region against with one; where that contrast is missing
+    they are the two ends of the row, picked because they differ, so every pair counts as a try (Bonferroni).
+    """
+    bare, fenced = _sides(arms)
+    planned = bool(bare and fenced)
+    one, other = (bare, fenced) if planned else (best, worst)
+    x, y = ([value for arm in side for value in values(arm)] for side in (one, other))
+    names = [enumeration(sorted(arm.agent for arm in side)) for side in (one, other)]
+    if min(len(x), len(y)) < 2:
+        return f"A single run of a side cannot tell whether {what} differs by more than the seed."
+    if not separated(x, y):
+        counts = f"{len(x)} against {len(y)}"
+        return f"In {what} the runs of {names[0]} and of {names[1]} overlap ({counts}): no clear difference."
+    side = "above" if min(x) > max(y) else "below"
+    chance = min(1.0, chance_of_separation(len(x), len(y)) * (1 if planned else comb(len(arms), 2)))
+    weight = "" if chance <= 0.05 else ", so a hint, not proof"
+    return (
+        f"In {what} every run of {names[0]} lies {side} every run of {names[1]}"
+        f" (by chance alone: {percent(chance)}{weight})."
+    )
+
+
+def _collapses(arms: Arms) -> str:
+    hit = [arm for arm in arms if arm.collapsed]
+    if not hit:
+        return ""
+    listed = [f"{arm.collapsed} of {plural(arm.ended, 'run')} of {arm.agent}" for arm in hit]
+    clean = [arm.agent for arm in arms if arm.ended and not arm.collapsed]
+    rest = f", none of {enumeration(clean)}" if clean else ""
+    return f"Collapsed: {enumeration(listed)}{rest}."
+
+
+def _bound_on_collapse(arms: Arms) -> str:
+    clean = [arm for arm in arms if arm.ended and not arm.collapsed]
+    if not clean:
+        return ""
+    fewest = min(arm.ended for arm in clean)
+    bound = exact_interval(0, fewest)
+    high = percent(bound.high if bound else None)
+    whose = "No run collapsed, but" if len(clean) == len(arms) else "Where no run collapsed:"
+    return f"{whose} 0 collapses in {plural(fewest, 'run')} only bounds an arm's rate below {high}."
+
+
+def _left_out(arms: Arms) -> str:
+    total, ended = sum(arm.runs for arm in arms), sum(arm.ended for arm in arms)
+    if ended == total:
+        return ""
+    return (
+        f"{total - ended} of {plural(total, 'run')} did not end or repeat a seed:"
+        " they are in no final return and in no collapse rate."
+    )
+
+
+def _sides(arms: Arms) -> tuple[list[Arm], list[Arm]]:
+    """Arms without and with a trust region, in the given order."""
+    return [arm for arm in arms if arm.fenced is False], [arm for arm in arms if arm.fenced is True]
+
+
+def _times(high: Arm, low: Arm) -> str:
+    a, b = _largest_kl(high), _largest_kl(low)
+    return f"{amount(a / b, 2)} times the {amount(b)}" if b > 0 else "against 0"
+
+
+def _largest_kl(arm: Arm) -> float:
+    return arm.kl_mean_largest or 0.0
+
+
+def _final(arm: Arm) -> float:
+    return arm.final_return or 0.0

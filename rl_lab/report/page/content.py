@@ -1,0 +1,106 @@
+"""What the page tells, gathered before any HTML is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rl_lab.report.arms import Arm
+from rl_lab.report.curves import Panel
+from rl_lab.report.digest import Digest
+from rl_lab.report.words import UNKNOWN, enumeration, plural
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """All of one report. `study` is what study.json holds, empty where runs lie without a study."""
+
+    title: str
+    directory: str
+    study: Mapping[str, Any]
+    runs: Sequence[Digest]
+    arms: Sequence[Arm]
+    findings: Sequence[str]
+    panels: Sequence[Panel]
+    colours: Mapping[str, str]
+
+
+def compared(content: Content) -> list[Pair]:
+    """Rows of the table *What was compared*: what is common to all runs, then what the agents differ in."""
+    runs = content.runs
+    tasks = dict.fromkeys(arm.task for arm in content.arms)
+    rows = [
+        ("study", _study(content.study)),
+        ("directory", content.directory),
+        ("tasks", "; ".join(tasks)),
+        ("runs", _planned(content)),
+        ("seeds", _listed(one.seed for one in runs)),
+        ("environment steps a run", _listed(f"{one.steps:,}" for one in runs if one.steps is not None)),
+        ("settings all runs share", _settings(shared_settings(runs))),
+        ("code", _listed(_revision(one.manifest) for one in runs)),
+        ("versions", _settings(_versions(runs))),
+    ]
+    return [(name, text) for name, text in rows if text and text != UNKNOWN]
+
+
+def agent_rows(content: Content) -> list[list[str]]:
+    """One row per agent: label, rule, trust region, the settings it does not share with all."""
+    shared = shared_settings(content.runs)
+    rows: dict[str, list[str]] = {}
+    for one in content.runs:
+        own = {k: v for k, v in one.agent_settings.items() if k not in shared}
+        row = [one.agent, one.rule, one.trust_region or "not stated", _settings(own)]
+        rows.setdefault("\0".join(row), row)
+    return sorted(rows.values())
+
+
+def shared_settings(runs: Sequence[Digest]) -> dict[str, Any]:
+    """Agent settings that every run has with one and the same value."""
+    if not runs:
+        return {}
+    first, *rest = (one.agent_settings for one in runs)
+    return {k: v for k, v in first.items() if all(k in other and other[k] == v for other in rest)}
+
+
+def _study(study: Mapping[str, Any]) -> str:
+    name, mark = study.get("name"), study.get("hash")
+    return f"{name} ({mark})" if name and mark else str(name or "")
+
+
+def _planned(content: Content) -> str:
+    config = content.study.get("config") or {}
+    sizes = [len(config.get(key) or ()) for key in ("envs", "agents", "seeds")]
+    planned = sizes[0] * sizes[1] * sizes[2]
+    by_status: dict[str, int] = {}
+    for one in content.runs:
+        by_status[one.status] = by_status.get(one.status, 0) + 1
+    found = f"{plural(len(content.runs), 'run')}: " + enumeration(
+        [f"{n} {s}" for s, n in sorted(by_status.items())]
+    )
+    missing = planned - len(content.runs)
+    return f"{found}; {missing} of {planned} planned not started" if missing > 0 else found
+
+
+def _versions(runs: Sequence[Digest]) -> dict[str, str]:
+    """Version of each package; several if the runs do not agree."""
+    seen: dict[str, dict[str, None]] = {}
+    for one in runs:
+        for name, version in (one.manifest.get("versions") or {}).items():
+            seen.setdefault(str(name), {})[str(version)] = None
+    return {name: " and ".join(versions) for name, versions in seen.items()}
+
+
+def _revision(manifest: Mapping[str, Any]) -> str:
+    git = manifest.get("git") or {}
+    if not git.get("revision"):
+        return ""
+    return f"{str(git['revision'])[:12]}{' with uncommitted changes' if git.get('dirty') else ''}"
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in settings.items()) or UNKNOWN
+
+
+def _listed(values: Any) -> str:
+    return ", ".join(dict.fromkeys(str(v) for v in values if v not in (None, "")))

@@ -1,0 +1,152 @@
+"""From a directory of runs to the report's files."""
+
+import contextlib
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import numpy as np
+import vl_convert
+
+from rl_lab.errors import UserError
+from rl_lab.report.arms import SEED, Arm, arms_of, grouped
+from rl_lab.report.census import digests
+from rl_lab.report.charts import Drawing, kl_column, learning_column, overview, rates_column
+from rl_lab.report.curves import Panel, panels
+from rl_lab.report.digest import Digest
+from rl_lab.report.findings import findings
+from rl_lab.report.look import colours, config
+from rl_lab.report.page import Content, render
+from rl_lab.study.store import find_runs, read_study_document
+
+PAGE = "index.html"
+SCALE = 1.5
+"""Pixels of a picture per unit of its definition; twice as sharp takes twice the time to draw."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The files that were written and what they say; `pictures` are all PNGs by name, overview among them."""
+
+    page: Path
+    overview: Path
+    pictures: Mapping[str, Path]
+    arms: Sequence[Arm]
+    findings: Sequence[str]
+    runs: Sequence[Digest]
+
+
+def build(directory: Path, out: Path | None = None) -> Report:
+    """Write page and pictures of all runs under `directory` into `out` (default: its folder `report`).
+
+    Files of an earlier report there are replaced one by one, each at once; nothing else is touched.
+
+    Raises:
+        UserError: there is no run to report, or `out` cannot be written.
+    """
+    content = gather(directory)
+    target = out if out is not None else directory / "report"
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        pictures = {name: target / f"{name}.png" for name in _PICTURES}
+        for name, path in pictures.items():
+            _replace(path, png(_PICTURES[name](content.panels, content.colours)))
+        _replace(target / PAGE, render(content).encode("utf-8"))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"{target}: the report cannot be written there ({reason}); choose another --out"
+        ) from error
+    return Report(target / PAGE, pictures["overview"], pictures, content.arms, content.findings, content.runs)
+
+
+def gather(directory: Path) -> Content:
+    """Read the runs and work out everything the report says."""
+    found = digests(find_runs(directory))
+    if not found:
+        raise UserError(f"{directory}: no run has been started there yet, so there is nothing to report")
+    rng = np.random.default_rng(SEED)
+    arms = arms_of(found, rng)
+    study = read_study_document(directory) or {}
+    return Content(
+        title=str(study.get("name") or directory.resolve().name),
+        directory=str(directory),
+        study=study,
+        runs=[one for members in grouped(found).values() for one in members],
+        arms=arms,
+        findings=findings(arms),
+        panels=panels(found, arms, rng),
+        colours=colours(arm.agent for arm in arms),
+    )
+
+
+def png(drawing: Drawing) -> bytes:
+    """The drawing as a PNG, drawn without browser and network."""
+    picture: bytes = vl_convert.vegalite_to_png(
+        drawing.spec(),
+        vl_version=alt.SCHEMA_VERSION.rpartition(".")[0],
+        scale=SCALE,
+        config=config(),
+        allowed_base_urls=[],
+    )
+    return picture
+
+
+def document(report: Report) -> dict[str, Any]:
+    """The report as one JSON document; what is unknown or not finite is null."""
+    plain: dict[str, Any] = _plain(
+        {
+            "page": str(report.page),
+            "overview": str(report.overview),
+            "pictures": {name: str(path) for name, path in report.pictures.items()},
+            "arms": [asdict(arm) for arm in report.arms],
+            "findings": list(report.findings),
+            "runs": [_run(one) for one in report.runs],
+        }
+    )
+    return plain
+
+
+_PICTURES: Mapping[str, Callable[[Sequence[Panel], Mapping[str, str]], Drawing]] = {
+    "overview": overview,
+    "learning_curves": learning_column,
+    "kl": kl_column,
+    "collapse_rates": rates_column,
+}
+
+
+def _run(one: Digest) -> dict[str, Any]:
+    names = (
+        "run_id", "task", "agent", "seed", "status", "reason", "updates", "return_final", "settled_return",
+        "counts", "collapsed", "recovered", "peak_kl", "problems",
+    )  # fmt: skip
+    return {name: getattr(one, name) for name in names} | {
+        "wandb": (one.manifest.get("wandb") or {}).get("id")
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """The file holds the old bytes or the new, never half of them."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(name, 0o644)  # mkstemp's files are for their owner alone; a report is for showing
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise

@@ -1,0 +1,89 @@
+"""One run, from its plan to its last line, in this process."""
+
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+
+from rl_lab.monitor import DivergenceMonitor
+from rl_lab.monitor.run_directory import Run, read_run
+from rl_lab.study.board import Progress
+from rl_lab.study.checkout import room
+from rl_lab.study.config import RunPlan
+
+
+class _Laboratory(BaseCallback):
+    """Stops a run whose environment broke, and tells how far the run is."""
+
+    def __init__(self, monitor: DivergenceMonitor, told: Callable[[Progress], None] | None) -> None:
+        super().__init__()
+        self._monitor = monitor
+        self._told = told
+
+    def _on_step(self) -> bool:
+        return self._monitor.environment_broke is None
+
+    def _on_rollout_start(self) -> None:
+        if self._told is not None:
+            self._told(Progress(self.num_timesteps, self._monitor.last_row, self._monitor.events))
+
+
+def execute(
+    plan: RunPlan,
+    out: Path,
+    *,
+    wandb: bool | Literal["online", "offline"] = True,
+    random_return: Mapping[str, Any] | None = None,
+    study: str | None = None,
+    told: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Run:
+    """Train and record one run; how it ended is in the result's manifest.
+
+    Whatever goes wrong inside the run (an environment that raises, a policy gone NaN) is recorded there.
+    KeyboardInterrupt is recorded and raised again.
+    """
+    torch.set_num_threads(1)  # a second thread gains nothing at these sizes and costs the neighbour his core
+    agents = room("agents")
+    room("envs")
+    settings = plan.agent.settings
+    trust_region = agents.catalogue()[plan.agent.name].trust_region
+    monitor = DivergenceMonitor(
+        out,
+        wandb=wandb,
+        random_return=random_return,
+        say=say,
+        manifest={
+            "run_id": plan.run_id,
+            "env": {"id": plan.env.id, "label": plan.env.label, "settings": plan.env.settings},
+            "agent": {
+                "name": plan.agent.name,
+                "label": plan.agent.label,
+                "settings": settings,
+                "trust_region": trust_region,
+            },
+            "seed": plan.seed,
+            "steps": plan.steps,
+            "study": study,
+        },
+    )
+    vec_env = agents.vectorize(plan.env.id, settings["n_envs"], plan.seed, plan.env.settings)
+    try:
+        model = agents.make(plan.agent.name, vec_env, plan.seed, settings)
+        model.learn(
+            plan.steps, callback=CallbackList([monitor, _Laboratory(monitor, told)]), log_interval=None
+        )
+    except KeyboardInterrupt:
+        monitor.close("interrupted", "stopped by the user or by a signal")
+        raise
+    except Exception as error:  # a failed run is a result; its traceback goes to the log
+        if not monitor.has_begun:
+            raise
+        traceback.print_exc()
+        monitor.close("failed", f"{type(error).__name__}: {error}".splitlines()[0])
+    finally:
+        vec_env.close()
+    return read_run(monitor.run_dir)

@@ -1,0 +1,263 @@
+"""Runs a study's runs as processes, several at a time, and continues a study where it stood."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from rl_lab.errors import UserError
+from rl_lab.monitor.run_directory import Run, encode, read_run, write_atomically
+from rl_lab.study import tasks
+from rl_lab.study.board import Board, Line
+from rl_lab.study.config import RunPlan, Study
+from rl_lab.study.store import read_study_document
+
+FINISHED = ("done", "diverged")
+"""Statuses that are results; a run with another status is done again, its old directory kept aside."""
+POLL_SECONDS = 0.25
+GRACE_SECONDS = 20.0
+"""Time a worker gets to close its files after being told to stop."""
+
+
+@dataclass
+class _Worker:
+    plan: RunPlan
+    path: Path
+    process: subprocess.Popen[bytes]
+    log: TextIO
+    begun: float = field(default_factory=time.monotonic)
+
+
+def run_study(
+    study: Study,
+    out: Path,
+    *,
+    jobs: int,
+    wandb: bool | Literal["online", "offline"],
+    board: Board,
+    where: str,
+) -> list[Run]:
+    """Do what is not done yet and return all runs of the study.
+
+    Raises KeyboardInterrupt after Ctrl-C, with every worker stopped and everything written.
+    """
+    _refuse_other_study(study, out)
+    for index, env in enumerate(study.envs):
+        tasks.check(env, list(study.agents), f"{where}: envs[{index}]")
+    try:
+        (out / "runs").mkdir(parents=True, exist_ok=True)
+        (out / "logs").mkdir(exist_ok=True)
+        lock = (out / "lock").open("a")
+    except OSError as error:
+        raise UserError(f"{out}: cannot write there ({error.strerror}); choose another --out") from error
+    with lock, _alone(lock, out):
+        chance = _write_document(study, out)
+        _Supervisor(study, out, jobs, wandb, board, chance).work()
+    return [read_run(out / "runs" / plan.run_id) for plan in study.runs()]
+
+
+def _refuse_other_study(study: Study, out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; --out needs a directory")
+    document = read_study_document(out)
+    if document is not None and document.get("hash") != study.hash():
+        theirs = {key: document.get("config", {}).get(key) for key in study.document()}
+        ours = json.loads(json.dumps(study.document(), default=str))
+        differ = ", ".join(key for key in ours if ours[key] != theirs[key]) or "the agents' defaults"
+        raise UserError(
+            f"{out} already holds another study (it differs in: {differ}); nothing was changed, choose another --out"
+        )
+    if (
+        document is None
+        and out.is_dir()
+        and any(p.name not in ("lock", "logs", "runs") for p in out.iterdir())
+    ):
+        raise UserError(
+            f"{out} exists, is not empty and holds no study; nothing was changed, choose another --out"
+        )
+
+
+@contextmanager
+def _alone(lock: TextIO, out: Path) -> Iterator[None]:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise UserError(
+            f"{out}: another rl-lab is working on this study; wait for it or stop it first"
+        ) from error
+    yield
+
+
+def _write_document(study: Study, out: Path) -> dict[str, Any]:
+    """study.json, with the random policy's return of every task, measured once."""
+    document = read_study_document(out) or {}
+    chance = document.get("random_returns") or {env.label: tasks.chance(env) for env in study.envs}
+    document = {
+        "schema": 1,
+        "name": study.name,
+        "hash": study.hash(),
+        "config": study.document(),
+        "random_returns": chance,
+    }
+    write_atomically(out / "study.json", json.dumps(encode(document), indent=1) + "\n")
+    return chance
+
+
+class _Supervisor:
+    def __init__(
+        self, study: Study, out: Path, jobs: int, wandb: bool | str, board: Board, chance: dict[str, Any]
+    ) -> None:
+        self._study, self._out, self._jobs, self._wandb = study, out, jobs, wandb
+        self._board, self._chance = board, chance
+        self._working: list[_Worker] = []
+
+    def work(self) -> None:
+        """Start, watch, reap, until nothing is left."""
+        waiting = [plan for plan in self._study.runs() if not self._finished(plan)]
+        try:
+            with self._board:
+                while waiting or self._working:
+                    while waiting and len(self._working) < self._jobs:
+                        self._working.append(self._start(waiting.pop(0)))
+                    time.sleep(POLL_SECONDS)
+                    for worker in list(self._working):
+                        self._look_at(worker)
+        except BaseException:
+            self._stop_all()
+            raise
+
+    def _finished(self, plan: RunPlan) -> bool:
+        path = self._out / "runs" / plan.run_id
+        if not path.exists():
+            self._board.show(Line(plan.run_id, "waiting", steps=plan.steps))
+            return False
+        run = _wait_for_orphan(path)
+        if run.status in FINISHED:
+            self._show(plan, run)
+            return True
+        kept = _set_aside(path, self._out / "attempts")
+        self._board.say(f"{plan.run_id}: was {run.status}, begins again (the old files are in {kept})")
+        self._board.show(Line(plan.run_id, "waiting", steps=plan.steps))
+        return False
+
+    def _start(self, plan: RunPlan) -> _Worker:
+        path = self._out / "runs" / plan.run_id
+        order = {
+            "plan": asdict(plan),
+            "out": str(path.absolute()),
+            "wandb": self._wandb,
+            "random_return": self._chance.get(plan.env.label),
+            "study": self._study.name,
+        }
+        log = (self._out / "logs" / f"{plan.run_id}.log").open("a")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rl_lab.study.worker", json.dumps(order)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # the terminal's Ctrl-C is for us; we tell the workers
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        )
+        self._board.show(Line(plan.run_id, "starting", steps=plan.steps))
+        return _Worker(plan, path, process, log)
+
+    def _look_at(self, worker: _Worker) -> None:
+        code = worker.process.poll()
+        if code is None:
+            if (worker.path / "manifest.json").exists():
+                self._show(worker.plan, read_run(worker.path), seconds=time.monotonic() - worker.begun)
+            return
+        self._working.remove(worker)
+        self._close(worker)
+        if not (worker.path / "manifest.json").exists():
+            _write_stillborn(worker, code, self._log_path(worker.plan))
+        run = read_run(worker.path)
+        if run.manifest.get("status") == "running":
+            run = _write_killed(run, code)
+        self._show(worker.plan, run)
+
+    def _show(self, plan: RunPlan, run: Run, seconds: float | None = None) -> None:
+        self._board.show(Line.of_run(plan.run_id, run, plan.steps, seconds))
+
+    def _log_path(self, plan: RunPlan) -> Path:
+        return self._out / "logs" / f"{plan.run_id}.log"
+
+    def _stop_all(self) -> None:
+        for worker in self._working:
+            worker.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_SECONDS
+        for worker in self._working:
+            try:
+                worker.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+            self._close(worker)
+        self._working = []
+
+    @staticmethod
+    def _close(worker: _Worker) -> None:
+        if worker.process.stdin is not None:
+            worker.process.stdin.close()
+        worker.log.close()
+
+
+def _wait_for_orphan(path: Path) -> Run:
+    """The run there; if its process still lives (its supervisor was killed a moment ago), once that has ended."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    while (run := read_run(path)).status == "running":
+        if time.monotonic() > deadline:
+            raise UserError(f"{path}: process {run.manifest['process']['pid']} is still working on this run")
+        time.sleep(POLL_SECONDS)
+    return run
+
+
+def _set_aside(path: Path, attempts: Path) -> Path:
+    """Move an unfinished run out of the way; nothing is ever deleted."""
+    attempts.mkdir(exist_ok=True)
+    number = 1
+    while (kept := attempts / f"{path.name}-{number}").exists():
+        number += 1
+    path.rename(kept)
+    return kept
+
+
+def _write_killed(run: Run, code: int) -> Run:
+    """A worker that could not write its own end: killed, or crashed in native code."""
+    manifest = {**run.manifest, "status": "failed", "reason": _death(code), "updates": len(run.updates)}
+    write_atomically(run.path / "manifest.json", json.dumps(encode(manifest), indent=1) + "\n")
+    return read_run(run.path)
+
+
+def _write_stillborn(worker: _Worker, code: int, log: Path) -> None:
+    """A worker that ended before its run began: its log's last line is the reason."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    reason = lines[-1] if code > 0 and lines else _death(code)
+    manifest = {
+        "schema": 1,
+        "run_id": worker.plan.run_id,
+        "env": {k: getattr(worker.plan.env, k) for k in ("id", "label", "settings")},
+        "agent": {k: getattr(worker.plan.agent, k) for k in ("name", "label", "settings")},
+        "seed": worker.plan.seed,
+        "steps": worker.plan.steps,
+        "status": "failed",
+        "reason": reason,
+    }
+    worker.path.mkdir(parents=True, exist_ok=True)
+    write_atomically(worker.path / "manifest.json", json.dumps(encode(manifest), indent=1) + "\n")
+
+
+def _death(code: int) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = "; SIGKILL often means that memory ran out" if name == "SIGKILL" else ""
+        return f"the process was killed by {name}{hint}"
+    return f"the process ended with exit code {code} without saying why"

@@ -1,0 +1,69 @@
+"""Before anything runs: does the task exist, can the agents act in it, what does chance achieve?"""
+
+import warnings
+from typing import Any
+
+import gymnasium as gym
+
+from rl_lab.errors import UserError, did_you_mean
+from rl_lab.monitor.reference import random_return
+from rl_lab.study.checkout import room
+from rl_lab.study.config import Agent, Env
+
+
+def make(env: Env, where: str = "") -> "gym.Env[Any, Any]":
+    """Make the environment, or say in one sentence why that cannot be."""
+    room("envs")  # registers chaos/*
+    prefix = f"{where}: " if where else ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Gymnasium's advice about newer versions of an id
+            return gym.make(env.id, **env.settings)
+    except gym.error.UnregisteredEnv as error:
+        near = did_you_mean(env.id, gym.registry)
+        raise UserError(f"{prefix}no environment {env.id} is registered.{near}") from error
+    except ModuleNotFoundError as error:
+        module = error.name or env.id.partition(":")[0]
+        raise UserError(f"{prefix}{env.id} needs the module {module}, which is not installed") from error
+    except Exception as error:  # whatever somebody's constructor raises is about these settings
+        if str(error).startswith(f"{env.id}: "):  # our own tasks say it in a sentence
+            raise UserError(f"{prefix}{error}") from error
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        settings = ", ".join(f"{k}={v!r}" for k, v in env.settings.items()) or "no settings"
+        raise UserError(f"{prefix}{env.id} cannot be made with {settings} ({said})") from error
+
+
+def check(env: Env, agents: list[Agent], where: str = "") -> None:
+    """Raise if the task cannot be made or one of the agents cannot use its spaces."""
+    made = make(env, where)
+    try:
+        for agent in agents:
+            refusal = room("agents").refusal(agent.name, made.action_space, made.observation_space)
+            if refusal:
+                raise UserError(f"{where + ': ' if where else ''}{env.id}: {refusal}")
+    finally:
+        made.close()
+
+
+def chance(env: Env) -> dict[str, Any] | None:
+    """The random policy's return, None where the environment breaks or never ends an episode."""
+    try:
+        return random_return(lambda: make(env))
+    except UserError:
+        raise
+    except Exception:  # an environment that fails here will fail in its runs, where it is recorded
+        return None
+
+
+def chaotic(env_id: str, settings: dict[str, Any]) -> Any:
+    """The system behind a chaotic task, with the parameters among the settings applied."""
+    envs = room("envs")
+    if env_id not in envs.ids():
+        make(Env(env_id, env_id, settings)).close()  # says so if there is no such environment at all
+        raise UserError(
+            f"{env_id} is no chaotic task, its equations are not known here (there are: {', '.join(envs.ids())})"
+        )
+    try:
+        return envs.system_of(env_id, **settings)
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from error

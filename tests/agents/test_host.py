@@ -1,0 +1,164 @@
+"""The host around the rules: outcomes, early end, files, spaces."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv
+from tiny_tasks import Guess
+
+import agents
+from agents.host import RuleAlgorithm
+
+RULES = ["ppo", "ppo-noclip", "trpo", "a2c"]
+SMALL = {"n_steps": 32, "n_envs": 2}
+
+
+def guess(broken_at: int | None = None, n: int = 2) -> DummyVecEnv:
+    return DummyVecEnv([lambda: Monitor(Guess(broken_at=broken_at)) for _ in range(n)])
+
+
+def parameters(algorithm) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in algorithm.policy.parameters()]
+
+
+class Diary(BaseCallback):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.outcomes: list[agents.Outcome | None] = []
+        self.before_update: list[torch.Tensor] = []
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        self.seen.append("rollout")
+        self.outcomes.append(self.model.outcome)
+
+    def _on_rollout_end(self) -> None:
+        self.before_update = parameters(self.model)
+
+    def _on_training_end(self) -> None:
+        self.seen.append("end")
+        self.outcomes.append(self.model.outcome)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_an_update_that_is_not_finite_ends_training_with_the_last_finite_parameters(name):
+    """The environment pays NaN in its 70th step, so the third rollout of 32 cannot be learnt from."""
+    algorithm = agents.make(name, guess(broken_at=70), 0, SMALL)
+    diary = Diary()
+    algorithm.learn(1000, callback=diary)
+    assert diary.seen == ["rollout", "rollout", "rollout", "end"]
+    assert diary.outcomes == [None, *[agents.Outcome.ACCEPTED] * 2, agents.Outcome.NOT_FINITE]
+    assert algorithm.num_timesteps == 3 * 64
+    for before, after in zip(diary.before_update, parameters(algorithm), strict=True):
+        assert torch.equal(before, after)
+    assert all(torch.isfinite(p).all() for p in parameters(algorithm))
+
+
+def test_learning_again_after_that_is_a_new_attempt():
+    algorithm = agents.make("ppo", guess(broken_at=10), 0, SMALL)
+    assert algorithm.learn(64).outcome is agents.Outcome.NOT_FINITE
+    assert algorithm.learn(64).outcome is agents.Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_learns(name):
+    """From near 0 to most of what there is: guessing right pays |x| a step, 0.5 on average, 4 an episode."""
+    pieces = {} if name == "a2c" else {"batch_size": 256, "n_steps": 64}
+    algorithm = agents.make(name, guess(n=8), 0, {"learning_rate": 1e-2, **pieces})
+    algorithm.learn(8_000)
+    assert np.mean([episode["r"] for episode in algorithm.ep_info_buffer]) > 1.0
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_same_seed_gives_the_same_training(name):
+    runs = [parameters(agents.make(name, guess(), 5, SMALL).learn(256)) for _ in range(2)]
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+    other = parameters(agents.make(name, guess(), 6, SMALL).learn(256))
+    assert not torch.equal(runs[0][0], other[0])
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_saving_and_loading_keeps_every_bit_and_the_next_updates(name, tmp_path):
+    original = agents.make(name, guess(), 0, SMALL).learn(192)
+    original.save(tmp_path / "agent.zip")
+    loaded = RuleAlgorithm.load(tmp_path / "agent.zip", env=guess(), device="cpu")
+    assert loaded.rule == original.rule
+    assert all(torch.equal(a, b) for a, b in zip(parameters(original), parameters(loaded), strict=True))
+
+    for algorithm in (original, loaded):  # what SB3 does not save: where the environments and torch stood
+        algorithm.set_env(guess())
+        algorithm.env.seed(1)
+        torch.manual_seed(1)
+        algorithm.learn(192, reset_num_timesteps=False)
+    assert all(torch.equal(a, b) for a, b in zip(parameters(original), parameters(loaded), strict=True))
+
+
+def test_a_host_without_a_rule_says_so():
+    with pytest.raises(TypeError, match="needs a rule"):
+        RuleAlgorithm("MlpPolicy", guess())
+
+
+def test_a_rollout_of_one_step_is_refused():
+    with pytest.raises(ValueError, match="raise n_steps or n_envs"):
+        agents.make("ppo", guess(n=1), 0, {"n_steps": 1})
+
+
+class Sees(gym.Env):
+    """Any observation space, ten steps long."""
+
+    def __init__(self, space: spaces.Space) -> None:
+        self.observation_space, self.action_space = space, spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        self.clock = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        self.clock += 1
+        return self.observation_space.sample(), float(action), False, self.clock == 10, {}
+
+
+OBSERVED = {
+    "vector": (spaces.Box(-1, 1, (4,)), "ActorCriticPolicy"),
+    "float64": (spaces.Box(-1, 1, (4,), np.float64), "ActorCriticPolicy"),
+    "index": (spaces.Discrete(5), "ActorCriticPolicy"),
+    "image": (spaces.Box(0, 255, (40, 40, 3), np.uint8), "ActorCriticCnnPolicy"),
+    "tiny image": (spaces.Box(0, 255, (8, 8, 3), np.uint8), "ActorCriticPolicy"),
+    "dict": (
+        spaces.Dict({"a": spaces.Box(-1, 1, (4,)), "b": spaces.Discrete(3)}),
+        "MultiInputActorCriticPolicy",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["ppo", "trpo", "ppo-sb3", "trpo-sb3"])
+@pytest.mark.parametrize("kind", OBSERVED)
+def test_the_policy_fits_the_observations(kind, name):
+    """trpo on images shares its convolutions with the value function, whose steps must not move them."""
+    space, policy = OBSERVED[kind]
+    envs = DummyVecEnv([lambda: Monitor(Sees(space)) for _ in range(2)])
+    assert agents.refusal(name, envs.action_space, envs.observation_space) is None
+    algorithm = agents.make(name, envs, 0, {"n_steps": 16, "batch_size": 16})
+    before = parameters(algorithm)
+    algorithm.learn(32)
+    assert type(algorithm.policy).__name__ == policy
+    assert any(not torch.equal(a, b) for a, b in zip(before, parameters(algorithm), strict=True))
+
+
+def test_settings_reach_policy_and_algorithm():
+    settings = {"net_arch": (8, 4), "activation": "relu", "gamma": 0.9, "gae_lambda": 0.8, "clip_range": 0.3}
+    algorithm = agents.make("ppo", guess(), 0, {**SMALL, **settings})
+    assert [layer.out_features for layer in algorithm.policy.mlp_extractor.policy_net[::2]] == [8, 4]
+    assert isinstance(algorithm.policy.mlp_extractor.policy_net[1], torch.nn.ReLU)
+    assert (algorithm.gamma, algorithm.gae_lambda, algorithm.n_steps) == (0.9, 0.8, 32)
+    assert (algorithm.rule.clip_range, algorithm.rule.learning_rate) == (0.3, 3e-4)
+    assert algorithm.policy.optimizer.defaults["eps"] == 1e-5

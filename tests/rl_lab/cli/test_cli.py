@@ -1,0 +1,240 @@
+"""The contract of the command line: documents, sentences, exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from command import PROGRAM, document, environment, rl_lab
+
+from rl_lab.cli import main
+from rl_lab.monitor.run_directory import read_run
+
+
+def test_train_prints_the_document_and_writes_the_directory(tmp_path):
+    out = tmp_path / "run"
+    done = rl_lab(
+        "train",
+        "chaos/Lorenz-v0",
+        "ppo",
+        "--steps",
+        4096,
+        "--seed",
+        7,
+        "--set",
+        "n_epochs=2",
+        "--out",
+        out,
+        "--json",
+    )
+    result = document(done)
+    assert set(result) == {"run_dir", "status", "reason", "updates", "env_steps", "events", "return_final"}
+    assert (result["run_dir"], result["status"], result["updates"], result["env_steps"]) == (
+        str(out),
+        "done",
+        2,
+        4096,
+    )
+    assert result["return_final"] < 0
+    run = read_run(out)
+    assert (run.manifest["seed"], run.manifest["agent"]["settings"]["n_epochs"]) == (7, 2)
+    assert run.manifest["wandb"]["mode"] == "offline"
+    assert sorted(p.name for p in out.iterdir()) == [
+        "checkpoints",
+        "events.jsonl",
+        "manifest.json",
+        "updates.jsonl",
+        "wandb",
+    ]
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path):
+    def kls(name, seed):
+        words = (
+            "train",
+            "Pendulum-v1",
+            "ppo",
+            "--steps",
+            2048,
+            "--seed",
+            seed,
+            "--set",
+            "n_steps=64",
+            "--set",
+            "n_epochs=2",
+        )
+        document(rl_lab(*words, "--out", tmp_path / name, "--wandb", "off", "--json"))
+        return [row["kl_mean"] for row in read_run(tmp_path / name).updates]
+
+    first = kls("a", 1)
+    assert kls("b", 1) == first
+    assert kls("c", 2) != first
+
+
+def test_listings_have_the_promised_keys():
+    envs = document(rl_lab("envs", "list", "--json"))
+    assert {"chaos/Lorenz-v0", "chaos/Rossler-v0", "chaos/Henon-v0", "chaos/DoublePendulum-v0"} <= {
+        e["id"] for e in envs
+    }
+    keys = {
+        "id",
+        "system",
+        "kind",
+        "state_dim",
+        "action_dim",
+        "goal",
+        "dt",
+        "reference",
+        "source",
+        "lyapunov_times",
+    }
+    assert all(set(env) == keys for env in envs)
+    agents = document(rl_lab("agents", "list", "--json"))
+    assert {"ppo", "ppo-noclip", "trpo", "ppo-sb3", "a2c-sb3", "trpo-sb3"} <= {a["name"] for a in agents}
+    assert all(set(agent) == {"name", "trust_region", "summary", "source"} for agent in agents)
+
+
+def test_probe_prints_the_document():
+    found = document(rl_lab("probe", "lyapunov", "chaos/Henon-v0", "--time", 1e6, "--json"))
+    assert set(found) == {"env", "exponents", "stderr", "unit", "kaplan_yorke", "time", "reference"}
+    assert found["exponents"][0] == pytest.approx(0.41929, abs=0.003)
+
+
+WRONG = {
+    ("train", "chaos/Lorentz-v0", "ppo"):
+        "no environment chaos/Lorentz-v0 is registered. Did you mean chaos/Lorenz-v0",
+    ("train", "chaos/Lorenz-v0", "pppo"): "there is no agent pppo. Did you mean ppo?",
+    ("train", "no_such_package:X-v0", "ppo"): "no_such_package:X-v0 needs the module no_such_package",
+    ("train", "chaos/Lorenz-v0", "ppo", "--set", "clip_rnage=1"):
+        "--set clip_rnage is not a setting of ppo. Did you mean clip_range?",
+    ("train", "chaos/Lorenz-v0", "ppo", "--set", "clip_range=wide"): "--set clip_range must be a number, got 'wide'",
+    ("train", "chaos/Lorenz-v0", "ppo", "--set", "env.rhoo=20"): "Did you mean rho?",
+    ("train", "chaos/Lorenz-v0", "ppo", "--set", "env.rho=many"): "rho",
+    ("train", "chaos/Lorenz-v0", "ppo", "--steps", "0"): "Input should be greater than or equal to 1",
+    ("train", "chaos/Lorenz-v0", "ppo", "--stpes", "1"): "No such option: --stpes",
+    ("train", "chaos/Lorenz-v0", "ppo", "--wandb", "onlin"): "--wandb onlin: must be online, offline or off",
+    ("train", "Blackjack-v1", "ppo"): "ppo cannot be used here",
+    ("train", "chaos/Lorenz-v0", "ppo", "--out", "/dev/null"): "/dev/null is a file",
+    ("train", "chaos/Lorenz-v0", "ppo", "--steps", "9", "--out", "/dev/null/x"): "cannot write there",
+    ("study", "nothing.yaml"): "nothing.yaml: cannot be read",
+    ("report", "/nowhere"): "/nowhere: there is no such directory",
+    ("envs", "show", "chaos/Henonn-v0"): "Did you mean chaos/Henon-v0?",
+    ("agents", "show", "tpo"): "Did you mean trpo?",
+    ("probe", "lyapunov", "Pendulum-v1"): "Pendulum-v1 is no chaotic task",
+    ("probe", "lyapunov", "chaos/Henon-v0", "--time", "0"): "time must be at least one step",
+    ("trian",): "No such command",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_wrong_input_is_one_sentence_and_exit_code_2(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["rl-lab", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr()
+    assert ended.value.code == 2, printed.err
+    assert WRONG[words] in printed.err
+    assert len(printed.err.strip().splitlines()) == 1, printed.err
+    assert printed.out == ""
+    assert list(tmp_path.iterdir()) == [], "a refused command leaves nothing behind"
+
+
+def test_an_existing_run_is_refused_and_untouched(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"run_id": "old"}')
+    done = rl_lab("train", "chaos/Lorenz-v0", "ppo", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "already holds a run (old" in done.stderr
+    assert (tmp_path / "manifest.json").read_text() == '{"run_id": "old"}'
+
+
+NAN_ENV = """
+import gymnasium as gym
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+
+class Breaks(PendulumEnv):
+    count = 0
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        Breaks.count += 1
+        return observation, float("nan") if Breaks.count > 5000 else reward, *rest
+
+class Raises(Breaks):
+    def step(self, action):
+        if Breaks.count > 5000:
+            raise OSError("the simulator has gone")
+        return super().step(action)
+
+gym.register("Breaks-v0", Breaks, max_episode_steps=200)
+gym.register("Raises-v0", Raises, max_episode_steps=200)
+"""
+
+
+@pytest.mark.parametrize(
+    ("env", "sentence"),
+    [("Breaks-v0", "reward returned by environment"), ("Raises-v0", "OSError: the simulator has gone")],
+)
+def test_an_environment_that_breaks_is_a_failed_run_with_a_sentence(env, sentence, tmp_path):
+    """Somebody's own package, given as module:id; it breaks after the random policy was measured on it."""
+    (tmp_path / "their_pkg.py").write_text(NAN_ENV)
+    words = ("train", f"their_pkg:{env}", "ppo", "--steps", 9000, "--out", tmp_path / "run", "--json")
+    done = rl_lab(*words, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 3, done.stderr
+    result = json.loads(done.stdout)
+    assert result["status"] == "failed"
+    assert sentence in result["reason"]
+    assert read_run(tmp_path / "run").status == "failed"
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("waited in vain")
+
+
+def test_ctrl_c_saves_everything_and_says_130(tmp_path):
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [*PROGRAM, "train", "Pendulum-v1", "ppo", "--steps", str(10**7), "--out", str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    wait_for(lambda: len(read_run(out).updates) >= 2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    run = read_run(out)
+    assert run.status == "interrupted"
+    assert len(run.updates) == run.manifest["updates"] >= 2
+    assert run.problems == []
+    assert (out / "checkpoints" / "final.safetensors").exists()
+
+
+def test_somebody_elses_package_called_envs_is_recognised(tmp_path):
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "__init__.py").write_text("")
+    done = rl_lab("envs", "list", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert "needs rl-lab's own package envs, but Python finds another one in" in done.stderr
+
+
+def test_help_is_one_screen_with_an_example():
+    for words in [("train",), ("study",), ("report",), ("envs", "show"), ("probe", "lyapunov"), ("doctor",)]:
+        done = rl_lab(*words, "--help", COLUMNS="100", TERM="dumb")
+        assert done.returncode == 0
+        assert "Example:" in done.stdout
+        assert len(done.stdout.splitlines()) <= 45
+
+
+def test_doctor_finds_this_machine_in_order(tmp_path):
+    found = document(rl_lab("doctor", "--json", cwd=tmp_path))
+    assert [result["ok"] for result in found] == [True] * len(found), found
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,150 @@
+"""Journey 1: somebody else's script, somebody else's environment, and things going wrong."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3 import PPO
+
+from rl_lab import DivergenceMonitor
+from rl_lab.monitor.run_directory import read_run
+
+
+class Breaks(gym.Wrapper):
+    """Pendulum that returns a NaN at one step, in the observation or in the reward."""
+
+    def __init__(self, where, at):
+        super().__init__(gym.make("Pendulum-v1"))
+        self.where, self.at, self.count = where, at, 0
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.count += 1
+        if self.count == self.at:
+            if self.where == "obs":
+                observation = observation.copy()
+                observation[1] = np.nan
+            else:
+                reward = float("nan")
+        return observation, reward, terminated, truncated, info
+
+
+@pytest.mark.parametrize("where", ["obs", "reward"])
+def test_where_did_the_first_nan_come_from(where, tmp_path, capsys):
+    """github.com/hill-a/stable-baselines/issues/1143: SB3 dies later, in a distribution, without the cause."""
+    model = PPO("MlpPolicy", Breaks(where, at=100), n_steps=64, batch_size=32, device="cpu")
+    monitor = DivergenceMonitor(tmp_path / "run", random_return=-1200.0)
+    with pytest.raises(ValueError, match="to satisfy the constraint"):
+        model.learn(1000, callback=monitor)
+    monitor.close("failed")
+    run = read_run(tmp_path / "run")
+    first = run.events[0]
+    assert first["event"] == "nonfinite"
+    assert first["details"]["quantity"] == where
+    assert first["env_steps"] == 100
+    assert first["update"] == 2, "the second rollout, which feeds the second update"
+    assert run.status == "failed"
+    assert "returned by environment 0" in run.manifest["reason"]
+    assert "nonfinite at update 2 (100 env steps)" in capsys.readouterr().err
+
+
+def test_a_step_size_that_destroys_the_policy_is_a_parameter_event_and_a_collapse(tmp_path):
+    model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64, batch_size=64, learning_rate=1e30, device="cpu")
+    monitor = DivergenceMonitor(tmp_path / "run", random_return=-1200.0)
+    with pytest.raises(ValueError, match="satisfy the constraint"):
+        model.learn(1000, callback=monitor)
+    monitor.close("failed")
+    run = read_run(tmp_path / "run")
+    assert run.status == "diverged", "it was no error of the program; the training went there by itself"
+    assert {"nonfinite", "performance_collapse"} <= {event["event"] for event in run.events}
+    assert run.manifest["events"]["nonfinite"] == 1, "what follows from the first NaN is not announced again"
+
+
+SCRIPT = """
+from stable_baselines3 import PPO
+from rl_lab import DivergenceMonitor
+PPO("MlpPolicy", "Pendulum-v1", n_steps=256, batch_size=64, seed=3, learning_rate=0.1).learn(
+    1024, callback=DivergenceMonitor())
+"""
+
+
+def run_script(text, folder, **environment):
+    (folder / "script.py").write_text(text)
+    return subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=300,
+    )
+
+
+def test_the_four_line_script_writes_a_run_directory_beside_itself_and_one_line_per_event(tmp_path):
+    """The script's folder has its own envs/ and agents/, which are none of the monitor's business."""
+    for room in ("envs", "agents"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "__init__.py").write_text("raise RuntimeError('somebody else')")
+    home = tmp_path / "home"
+    home.mkdir()
+    done = run_script(SCRIPT, tmp_path, HOME=str(home))
+    assert done.returncode == 0, done.stderr
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert run_dir.name.endswith("-Pendulum-v1-ppo-s3")
+    run = read_run(run_dir)
+    assert (run.status, len(run.updates), run.manifest["wandb"]) == ("done", 4, None)
+    assert run.manifest["agent"]["settings"]["learning_rate"] == 0.1
+    assert run.manifest["random_return"]["how"] == "random policy"
+    assert run.events, "at this step size the KL cannot stay small"
+    for event in run.events:
+        assert f"{event['event']} at update {event['update']} " in done.stderr
+
+
+def test_a_script_that_dies_leaves_a_directory_that_says_so(tmp_path):
+    done = run_script(SCRIPT.replace("1024", "1024 // 0"), tmp_path)
+    assert "ZeroDivisionError" in done.stderr
+    script = SCRIPT + "\n"
+    script = script.replace("callback=DivergenceMonitor()", "callback=[DivergenceMonitor(), Dies()]").replace(
+        "from rl_lab",
+        "from stable_baselines3.common.callbacks import BaseCallback\n"
+        "class Dies(BaseCallback):\n"
+        "    def _on_step(self):\n"
+        "        if self.num_timesteps == 300: raise OSError('disk')\n"
+        "        return True\n"
+        "from rl_lab",
+        1,
+    )
+    done = run_script(script, tmp_path)
+    assert "OSError: disk" in done.stderr
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    run = read_run(run_dir)
+    assert (run.status, len(run.updates)) == ("failed", 1)
+
+
+def test_wandb_mode_must_be_a_known_word():
+    with pytest.raises(ValueError, match=r"wandb must be .* got 'onlin'"):
+        DivergenceMonitor(wandb="onlin")
+
+
+def test_the_package_of_the_monitor_imports_neither_room():
+    program = "import sys, rl_lab.monitor.callback; assert not {'envs', 'agents'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path("/"))
+
+
+def test_a_policy_that_one_step_makes_nan_is_measured_without_an_exception_of_ours(tmp_path):
+    """A2C takes one step per update, so its train() ends well and the next rollout raises."""
+    from stable_baselines3 import A2C
+
+    model = A2C("MlpPolicy", "CartPole-v1", learning_rate=1e30, max_grad_norm=1e30, device="cpu")
+    monitor = DivergenceMonitor(tmp_path / "run", random_return=20.0)
+    with pytest.raises(ValueError, match="satisfy the constraint"):
+        model.learn(1000, callback=monitor)
+    monitor.close("failed")
+    run = read_run(tmp_path / "run")
+    assert run.status == "diverged"
+    assert np.isnan(run.updates[-1]["kl_mean"])
+    assert run.updates[-1]["kl_mean"] != 0, "an unknown KL is no zero KL"

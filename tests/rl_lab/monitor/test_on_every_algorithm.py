@@ -1,0 +1,224 @@
+"""The contract of the monitor with every on-policy algorithm of stable-baselines3 and sb3-contrib."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from sb3_contrib import TRPO, MaskablePPO, RecurrentPPO
+from stable_baselines3 import A2C, PPO, SAC
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
+
+from rl_lab import DivergenceMonitor
+from rl_lab.monitor.rollout import judge, read
+from rl_lab.monitor.run_directory import read_run
+
+
+class Little(gym.Env):
+    """A task for any action space: reward depends on the action, episodes last 17 steps."""
+
+    def __init__(self, action_space, observation_space=None):
+        self.action_space = action_space
+        self.observation_space = observation_space or spaces.Box(-1, 1, (3,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        self.observation_space.seed(int(self.np_random.integers(2**31)))
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        self.t += 1
+        return self.observation_space.sample(), float(np.sum(action)), False, self.t == 17, {}
+
+    def action_masks(self):
+        masks = np.ones(self.action_space.n, bool)
+        masks[self.t % self.action_space.n] = False
+        return masks
+
+
+BOX, DISCRETE = spaces.Box(-1, 1, (2,), np.float32), spaces.Discrete(4)
+MULTI, BINARY = spaces.MultiDiscrete([3, 2]), spaces.MultiBinary(3)
+DICT = spaces.Dict({"a": spaces.Box(-1, 1, (2,), np.float32), "b": spaces.Discrete(3)})
+CASES = {
+    "ppo-box": (PPO, "MlpPolicy", BOX, None, {"batch_size": 32}),
+    "ppo-discrete": (PPO, "MlpPolicy", DISCRETE, None, {"batch_size": 32}),
+    "ppo-multidiscrete": (PPO, "MlpPolicy", MULTI, None, {"batch_size": 32}),
+    "ppo-multibinary": (PPO, "MlpPolicy", BINARY, None, {"batch_size": 32}),
+    "ppo-gsde": (PPO, "MlpPolicy", BOX, None, {"batch_size": 32, "use_sde": True}),
+    "ppo-squashed": (
+        PPO, "MlpPolicy", BOX, None, {"batch_size": 32, "use_sde": True, "policy_kwargs": {"squash_output": True}},
+    ),
+    "ppo-dict": (PPO, "MultiInputPolicy", BOX, DICT, {"batch_size": 32}),
+    "a2c": (A2C, "MlpPolicy", BOX, None, {}),
+    "trpo": (TRPO, "MlpPolicy", BOX, None, {"batch_size": 32}),
+    "trpo-discrete": (TRPO, "MlpPolicy", DISCRETE, None, {"batch_size": 32}),
+    "lstm": (RecurrentPPO, "MlpLstmPolicy", BOX, None, {"batch_size": 32}),
+    "lstm-discrete": (RecurrentPPO, "MlpLstmPolicy", DISCRETE, None, {"batch_size": 32}),
+    "maskable": (MaskablePPO, "MlpPolicy", DISCRETE, None, {"batch_size": 32}),
+}  # fmt: skip
+N_STEPS, N_ENVS, UPDATES = 48, 2, 3
+
+
+def make(case, **more):
+    algorithm, policy, actions, observations, settings = CASES[case]
+    env = make_vec_env(lambda: Little(actions, observations), n_envs=N_ENVS, seed=5)
+    return algorithm(policy, env, n_steps=N_STEPS, seed=5, device="cpu", **settings, **more)
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return request.param
+
+
+class AtRolloutEnd(BaseCallback):
+    """Calls a function when a rollout is complete."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def _on_step(self):
+        return True
+
+    def _on_rollout_end(self):
+        self.function(self.model)
+
+
+def test_the_recomputed_log_probabilities_are_those_the_algorithm_sampled_with(case):
+    """Order of rows, masks and recurrent states are right, or these numbers differ."""
+
+    def check(model):
+        rollout = read(model)
+        _, log_prob = judge(model.policy, rollout)
+        stored = RolloutBuffer.swap_and_flatten(model.rollout_buffer.log_probs).ravel()
+        np.testing.assert_allclose(log_prob, stored, rtol=2e-5, atol=2e-5)
+
+    make(case).learn(UPDATES * N_STEPS * N_ENVS, callback=AtRolloutEnd(check))
+
+
+def test_a_watched_run_has_the_same_bits_as_an_unwatched_one(case, tmp_path):
+    """The monitor draws no random number and changes nothing."""
+    alone = make(case).learn(UPDATES * N_STEPS * N_ENVS)
+    monitor = DivergenceMonitor(tmp_path / "run", random_return=0.0)
+    watched = make(case).learn(UPDATES * N_STEPS * N_ENVS, callback=monitor)
+    for mine, theirs in zip(watched.policy.parameters(), alone.policy.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert all(not p._post_accumulate_grad_hooks for p in watched.policy.parameters()), (
+        "a hook was left behind"
+    )
+    rows = read_run(tmp_path / "run").updates
+    assert [row["update"] for row in rows] == [1, 2, 3], "every update is there, the last one too"
+    assert all(np.isfinite(row["kl_mean"]) and row["kl_mean"] > 0 for row in rows)
+    assert rows[-1]["env_steps"] == UPDATES * N_STEPS * N_ENVS
+
+
+def test_kl_is_that_of_the_whole_update_over_the_whole_rollout(tmp_path):
+    """Against torch, with the policies before and after kept by somebody else."""
+    model = make("ppo-box", learning_rate=3e-2)
+    before, observations = [], []
+
+    def keep(model):
+        observations.append(
+            torch.as_tensor(RolloutBuffer.swap_and_flatten(model.rollout_buffer.observations))
+        )
+        with torch.no_grad():
+            before.append(model.policy.get_distribution(observations[-1]).distribution)
+
+    model.learn(
+        N_STEPS * N_ENVS,
+        callback=CallbackList([AtRolloutEnd(keep), DivergenceMonitor(tmp_path / "run", random_return=0.0)]),
+    )
+    with torch.no_grad():
+        after = model.policy.get_distribution(observations[0]).distribution
+    kl = torch.distributions.kl_divergence(before[0], after).sum(1)
+    reverse = torch.distributions.kl_divergence(after, before[0]).sum(1)
+    (row,) = read_run(tmp_path / "run").updates
+    assert kl.mean() > 0.05, "an update too small to test anything"
+    assert row["kl_mean"] == pytest.approx(float(kl.mean()), rel=1e-5)
+    assert row["kl_max"] == pytest.approx(float(kl.max()), rel=1e-5)
+    assert row["reverse_kl_mean"] == pytest.approx(float(reverse.mean()), rel=1e-5)
+    assert row["kl_mean_shift"] + row["kl_covariance"] == pytest.approx(row["kl_mean"])
+
+
+@pytest.mark.parametrize("case", ["ppo-box", "a2c", "lstm"])
+def test_gradient_norms_are_those_that_clipping_sees(case, tmp_path, monkeypatch):
+    seen = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def listen(*args, **kwargs):
+        seen.append(float(clip(*args, **kwargs)))
+        return torch.tensor(seen[-1])
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", listen)
+    make(case).learn(N_STEPS * N_ENVS, callback=DivergenceMonitor(tmp_path / "run", random_return=0.0))
+    (row,) = read_run(tmp_path / "run").updates
+    assert row["minibatches"] == len(seen)
+    assert row["gradient_norm"] == pytest.approx(np.mean(seen), rel=1e-5)
+    assert row["gradient_norm_max"] == pytest.approx(np.max(seen), rel=1e-5)
+
+
+def test_policy_and_value_gradients_make_up_the_whole():
+    from rl_lab.monitor.gradients import GradientRecorder
+
+    policy = make("ppo-box").policy
+    recorder = GradientRecorder(policy)
+    recorder.attach()
+    observations = torch.zeros(4, 3)
+    policy.predict_values(observations).sum().backward()
+    policy.zero_grad()
+    policy.get_distribution(observations).log_prob(torch.zeros(4, 2)).sum().backward()
+    gradients = recorder.detach()
+    value_only, policy_only = gradients.norms
+    names = np.array(gradients.names)
+    assert {n.split(".")[0] for n in names[value_only >= 0]} == {"mlp_extractor", "value_net"}
+    assert {n.split(".")[0] for n in names[policy_only >= 0]} == {"mlp_extractor", "action_net", "log_std"}
+    assert len(gradients.total("value")) == 1
+    assert len(gradients.total("policy")) == 1
+    assert gradients.total("all") == pytest.approx(
+        np.concatenate([gradients.total("value"), gradients.total("policy")])
+    )
+
+
+def test_returns_are_what_the_environment_paid_although_the_normaliser_rescales(tmp_path):
+    env = VecNormalize(make_vec_env(lambda: Little(BOX), n_envs=2, seed=1))
+    model = PPO("MlpPolicy", env, n_steps=64, batch_size=32, seed=1)
+    model.learn(256, callback=DivergenceMonitor(tmp_path / "run", random_return=0.0))
+    paid = [episode["r"] for episode in model.ep_info_buffer]
+    rows = read_run(tmp_path / "run").updates
+    assert rows[-1]["episodes"] == len(paid)
+    assert rows[-1]["return_smooth"] == pytest.approx(np.mean(paid[-20:]))
+
+
+def test_without_sb3s_monitor_the_returns_are_added_up(tmp_path):
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    class OneAStep(Little):
+        def step(self, action):
+            observation, _, terminated, truncated, info = super().step(action)
+            return observation, 1.0, terminated, truncated, info
+
+    env = DummyVecEnv([lambda: OneAStep(BOX)])
+    PPO("MlpPolicy", env, n_steps=64, batch_size=32).learn(64, callback=DivergenceMonitor(tmp_path / "run"))
+    (row,) = read_run(tmp_path / "run").updates
+    assert row["return_mean"] == 17
+    assert row["episodes"] == 3
+
+
+def test_off_policy_algorithms_are_refused_with_a_sentence(tmp_path):
+    with pytest.raises(TypeError, match=r"on-policy algorithms .*; SAC is not one"):
+        SAC("MlpPolicy", "Pendulum-v1", buffer_size=100).learn(
+            10, callback=DivergenceMonitor(tmp_path / "run")
+        )
+
+
+def test_learning_on_continues_the_same_run(tmp_path):
+    model, monitor = make("ppo-box"), DivergenceMonitor(tmp_path / "run", random_return=0.0)
+    model.learn(N_STEPS * N_ENVS, callback=monitor)
+    model.learn(N_STEPS * N_ENVS, callback=monitor, reset_num_timesteps=False)
+    run = read_run(tmp_path / "run")
+    assert [row["update"] for row in run.updates] == [1, 2]
+    assert run.status == "done"

@@ -1,0 +1,138 @@
+"""Weights & Biases offline: the same keys and numbers as in the files, read back with wandb's own reader."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rl_lab.monitor.run_directory import read_run
+
+SCRIPT = """
+import sys
+import wandb
+from stable_baselines3 import PPO
+from rl_lab import DivergenceMonitor
+
+if sys.argv[1] == "mine":
+    run = wandb.init(mode="offline", project="p", id="mine")
+    run.log({"my_metric": 7})
+    monitor = DivergenceMonitor("run")
+elif sys.argv[1] == "start":
+    monitor = DivergenceMonitor("run", wandb=True)
+else:
+    monitor = DivergenceMonitor("run", wandb=False)
+PPO("MlpPolicy", "Pendulum-v1", n_steps=256, batch_size=64, seed=3, learning_rate=0.1).learn(1024, callback=monitor)
+if sys.argv[1] == "mine":
+    assert wandb.run is run, "somebody else's run is not finished by the monitor"
+    run.log({"my_metric": 8})
+    run.finish()
+"""
+
+
+def train(folder, how, **environment):
+    home = folder / "home"
+    home.mkdir()
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, how],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**variables, "HOME": str(home), "NETRC": str(home / "none"), **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def records(run_file):
+    """wandb's own reader prints one JSON line a record."""
+    program = Path(sys.executable).with_name("wandb")
+    done = subprocess.run(
+        [program, "leet", "inspect", "--json", str(run_file)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"},
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    """A run that the monitor was asked to start, without a login."""
+    folder = tmp_path_factory.mktemp("start")
+    done = train(folder, "start")
+    (run_file,) = folder.glob("run/wandb/offline-run-*/*.wandb")
+    return folder, read_run(folder / "run"), records(run_file), done
+
+
+def history_rows(found):
+    return [record["history"]["item"] for record in found if record["type"] == "history"]
+
+
+def test_every_number_of_the_file_is_in_wandb_under_the_same_key(started):
+    _, run, found, _ = started
+    by_update = {row["update"]: row for row in history_rows(found) if "kl_mean" in row}
+    assert len(by_update) == len(run.updates) == 4
+    for mine in run.updates:
+        theirs = by_update[mine["update"]]
+        for key, value in mine.items():
+            if value is not None:
+                assert theirs[key] == pytest.approx(value), key
+
+
+def test_the_run_says_what_it_is(started):
+    folder, run, found, _ = started
+    described = run.manifest["wandb"]
+    assert described["mode"] == "offline"
+    assert Path(folder / described["dir"]).is_dir()
+    (run_record,) = [record["run"] for record in found if record["type"] == "run"]
+    assert run_record["run_group"] == "Pendulum-v1 ppo", "the group is the arm"
+    assert run_record["config"]["update"]["agent"]["settings"]["learning_rate"] == 0.1
+    assert "Pendulum-v1-ppo-s3" in described["id"], "viewers list runs by id"
+
+
+def test_spikes_arrive_as_events_alerts_and_a_count_in_the_summary(started):
+    _, run, found, _ = started
+    spikes = [event for event in run.events if event["event"] == "kl_spike"]
+    assert spikes, "at this step size the KL cannot stay small"
+    rows = [row for row in history_rows(found) if row.get("event") == "kl_spike"]
+    assert [row["event/value"] for row in rows] == pytest.approx([event["value"] for event in spikes])
+    (alert,) = [record["alert"] for record in found if record["type"] == "alert"]
+    assert spikes[0]["message"] in alert["text"], (
+        "the alert carries the numbers; later spikes do not alert again"
+    )
+    summary = {}
+    for record in found:
+        if record["type"] == "summary":
+            summary.update(record["summary"]["update"])
+    assert summary["events/kl_spike"] == len(spikes)
+    assert summary["largest/kl_mean"] == pytest.approx(max(row["kl_mean"] for row in run.updates))
+    assert summary["status"] == "done"
+
+
+def test_nothing_is_written_outside_the_run_directory_and_nobody_is_asked(started):
+    folder, _, _, done = started
+    assert sorted(path.name for path in folder.iterdir()) == ["home", "run"]
+    assert [p for p in (folder / "home").rglob("*") if p.is_file()] == []
+    assert "wandb:" not in done.stderr + done.stdout
+
+
+def test_a_run_that_the_user_started_gets_the_numbers_and_stays_his(tmp_path):
+    train(tmp_path, "mine")
+    (run_file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    found = records(run_file)
+    rows = history_rows(found)
+    assert [row["my_metric"] for row in rows if "my_metric" in row] == [7, 8]
+    assert sum("kl_mean" in row for row in rows) == 4
+    assert read_run(tmp_path / "run").manifest["wandb"]["mode"] == "yours"
+
+
+def test_false_means_no_wandb_at_all(tmp_path):
+    train(tmp_path, "off")
+    assert not (tmp_path / "run" / "wandb").exists()
+    assert read_run(tmp_path / "run").manifest["wandb"] is None

@@ -1,0 +1,188 @@
+"""The report as files: complete, self-contained, safe, and nothing else touched."""
+
+import json
+import os
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from rl_lab.errors import UserError
+from rl_lab.report import build, document
+from rl_lab.report.page.render import script_json
+
+EVIL = "</script><script>alert('x')</script><img src=http://evil.example/a.png>"
+
+
+class Page(HTMLParser):
+    """Elements, script bodies and the visible text of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.scripts, self.words, self._inside = [], [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self._inside = None
+
+    def handle_data(self, data):
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif self._inside != "style":
+            self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(built):
+    return Page(built.page.read_text(encoding="utf-8"))
+
+
+def test_all_files_are_there_and_pictures_are_pictures(built):
+    assert sorted(p.name for p in built.page.parent.iterdir()) == [
+        "collapse_rates.png", "index.html", "kl.png", "learning_curves.png", "overview.png",
+    ]  # fmt: skip
+    assert built.overview in built.pictures.values()
+    for path in built.pictures.values():
+        data = path.read_bytes()
+        assert data.startswith(b"\x89PNG")
+        assert int.from_bytes(data[16:20]) > 600, "width in pixels"
+
+
+def test_the_page_loads_nothing_from_outside(page):
+    loading = {"src", "srcset", "data", "poster", "background", "action"}
+    for tag, attributes in page.elements:
+        assert not loading & set(attributes), (tag, attributes)
+        assert tag not in ("link", "iframe", "object", "embed", "base", "form")
+        assert not attributes.get("href", "#").startswith(("http", "//")), "W&B was offline"
+    policy = next(
+        a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_bundle_is_in_the_page_once_and_the_page_is_about_its_size(page, built):
+    assert sum("vegaEmbed=" in s.replace(" ", "") for s in page.scripts) == 1
+    assert not any("<!--" in script for script in page.scripts), "it would swallow the end tag"
+    assert built.page.stat().st_size < 1_500_000
+
+
+def test_the_page_says_what_was_compared_and_found(page, built):
+    text = " ".join(" ".join(page.words).split())
+    for words in (
+        "trust regions",
+        "learning_rate 0.003",
+        "clipping: 1 ± clip_range",
+        "Clopper-Pearson",
+        "0 of 2 [0",
+    ):
+        assert words in text
+    for run in built.runs:
+        assert run.run_id in text
+    for sentence in built.findings:
+        assert sentence in text
+
+
+def test_there_is_a_chart_of_each_kind_for_each_task(page):
+    places = [a["id"] for tag, a in page.elements if a.get("class") == "chart"]
+    assert places == [f"{kind}-{task}" for kind in ("learning", "kl", "rates") for task in (0, 1)]
+    specs = [json.loads(s) for s in page.scripts if "vega-lite/v6" in s and s.startswith("{")]
+    assert len(specs) == 6
+    assert {spec["width"] for spec in specs} == {"container"}
+
+
+def test_the_most_severe_events_come_first(page):
+    names = [w for w in page.words if w in ("nonfinite", "performance_collapse", "kl_spike")]
+    order = list(dict.fromkeys(names[names.index("nonfinite") :]))
+    assert order == ["nonfinite", "performance_collapse", "kl_spike"]
+
+
+def test_text_from_files_cannot_become_html(run_writer, tmp_path):
+    study = tmp_path / "study"
+    event = {
+        "id": 1,
+        "event": EVIL,
+        "update": 1,
+        "env_steps": 1,
+        "value": 1.0,
+        "threshold": None,
+        "message": EVIL,
+    }
+    spike = {**event, "event": "kl_spike"}
+    run_writer(
+        study / "runs", run_id="a", status="failed", reason=EVIL, events=[event, spike],
+        updates=[{"update": 1, "env_steps": 9, "kl_mean": 0.1, "kl_max": 1.0, "return_smooth": 1.0}],
+        env_record={"id": EVIL, "settings": {EVIL: EVIL}},
+        agent_record={"name": EVIL, "label": EVIL + "$title", "trust_region": EVIL, "settings": {EVIL: EVIL}},
+        wandb={"id": EVIL, "url": "javascript:alert(1)"}, versions={EVIL: EVIL}, git={"revision": EVIL},
+    )  # fmt: skip
+    (study / "study.json").write_text(json.dumps({"name": EVIL}))
+    text = build(study, tmp_path / "out").page.read_text(encoding="utf-8")
+    page = Page(text)
+    assert not [tag for tag, _ in page.elements if tag == "img"]
+    assert "alert('x')" not in "".join(s for s in page.scripts if not s.startswith("{"))
+    assert not any("javascript:" in a.get("href", "") for _, a in page.elements)
+    assert len(page.scripts) == len(re.findall(r"<script", text.replace("<script>alert", "")))
+    assert EVIL + "$title" in " ".join(page.words), "a dollar in a name stays a dollar"
+
+
+def test_json_for_a_script_cannot_end_it():
+    assert "<" not in script_json({"a": EVIL + "<!--"})
+    assert json.loads(script_json({"a": EVIL})) == {"a": EVIL}
+
+
+def test_a_web_address_becomes_a_link_and_is_not_loaded(run_writer, tmp_path):
+    run_writer(tmp_path / "runs", wandb={"id": "abc", "url": "https://wandb.ai/x/y?a=1&b=2"})
+    page = Page(build(tmp_path).page.read_text(encoding="utf-8"))
+    (link,) = [a for tag, a in page.elements if a.get("href", "").startswith("http")]
+    assert link == {"href": "https://wandb.ai/x/y?a=1&b=2", "rel": "noopener noreferrer"}
+
+
+def test_building_again_replaces_its_files_and_touches_nothing_else(run_writer, tmp_path):
+    run = run_writer(tmp_path / "runs", updates=[{"update": 1, "env_steps": 9, "kl_mean": 0.1}])
+    before = {p: p.read_bytes() for p in run.iterdir()}
+    first = build(tmp_path)
+    (tmp_path / "report" / "notes.txt").write_text("mine")
+    content = first.page.read_bytes()
+    first.page.write_text("old")
+    second = build(tmp_path)
+    assert second.page.read_bytes() == content, "the same runs give the same page"
+    assert (tmp_path / "report" / "notes.txt").read_text() == "mine"
+    assert sorted(os.listdir(tmp_path)) == ["report", "runs"]
+    assert len(os.listdir(tmp_path / "report")) == 6, "no leftover temporary file"
+    assert {p: p.read_bytes() for p in run.iterdir()} == before
+
+
+def test_a_single_run_is_a_report_too(run_writer, tmp_path):
+    run = run_writer(tmp_path, updates=[{"update": 1, "env_steps": 9, "kl_mean": 0.1, "return_smooth": 3.0}])
+    report = build(run)
+    assert report.page.parent == run / "report"
+    assert report.arms[0].final_return_interval is None
+
+
+def test_a_file_in_the_way_is_one_clear_sentence(study, tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UserError, match=r"taken: the report cannot be written there .*choose another --out"):
+        build(study, tmp_path / "taken")
+
+
+def test_a_study_without_runs_is_one_clear_sentence(tmp_path):
+    (tmp_path / "study.json").write_text('{"schema": 1, "name": "x"}')
+    with pytest.raises(UserError, match="no run has been started there yet"):
+        build(tmp_path)
+    assert not (tmp_path / "report").exists()
+
+
+def test_the_document_is_plain_json(built):
+    text = json.dumps(document(built), allow_nan=False)
+    told = json.loads(text)
+    assert {"page", "overview", "arms", "findings", "runs"} <= set(told)
+    assert len(told["runs"]) == 18
+    arm = next(a for a in told["arms"] if a["agent"] == "ppo-noclip")
+    assert arm["collapse_interval"] == [pytest.approx(0.292, abs=1e-3), 1.0]
+    assert {run["status"] for run in told["runs"]} == {"done", "diverged", "failed", "running"}

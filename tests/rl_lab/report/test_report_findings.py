@@ -1,0 +1,108 @@
+"""Sentences: right numbers, and no more certainty than the seeds allow."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from rl_lab.report import findings, summarise
+from rl_lab.report.statistics import Interval, exact_interval
+from rl_lab.report.words import amount, enumeration, percent, span
+from rl_lab.study.store import find_runs
+
+
+@pytest.fixture
+def arms(study):
+    """Pendulum: all runs of all three agents ended."""
+    return [arm for arm in summarise(find_runs(study)) if arm.task == "Pendulum-v1"]
+
+
+def test_an_effect_is_told_with_its_size_and_its_chance(arms):
+    kl, returns, *_ = findings(arms)
+    largest = max(arm.kl_mean_largest for arm in arms if arm.agent == "ppo-noclip")
+    fenced = max(arm.kl_mean_largest for arm in arms if arm.agent != "ppo-noclip")
+    assert (
+        f"without a trust region (ppo-noclip) the largest mean KL of an update was {amount(largest)} nats"
+        in kl
+    )
+    times = float(re.search(r"([\d,]+) times", kl)[1].replace(",", ""))
+    assert times == pytest.approx(largest / fenced, rel=0.06)
+    assert "every run of ppo-noclip lies above every run of ppo and trpo (by chance alone: 2.4 %)" in kl
+    assert "every run of ppo-noclip lies below every run of ppo and trpo" in returns
+    assert "a random policy gets −1,250" in returns
+    assert "Collapsed: 3 of 3 runs of ppo-noclip, none of ppo and trpo." in returns
+
+
+def test_no_effect_is_told_as_none(arms):
+    same = [replace(arm, kl_mean_peaks=(0.02, 0.03, 0.04), final_returns=(-3.0, -2.0, -1.0)) for arm in arms]
+    kl, returns, *_ = findings(same)
+    assert "overlap (3 against 6): no clear difference" in kl
+    assert "overlap (3 against 6): no clear difference" in returns
+    assert "lies" not in kl + returns
+
+
+def test_three_against_three_is_a_hint_and_never_proof(arms):
+    pair = [arm for arm in arms if arm.agent != "trpo"]
+    assert "(by chance alone: 10 %, so a hint, not proof)" in findings(pair)[0]
+
+
+def test_one_seed_a_side_tells_nothing(arms):
+    single = [replace(arm, kl_mean_peaks=arm.kl_mean_peaks[:1]) for arm in arms if arm.agent != "trpo"]
+    assert "cannot tell whether peak KL differs by more than the seed" in findings(single)[0]
+
+
+def test_without_a_planned_contrast_every_pair_is_a_try(arms):
+    """All three have a trust region: the ends of the row were picked for differing, so 3 x 10 %."""
+    fenced = [replace(arm, trust_region="clipping") for arm in arms]
+    assert "without a trust region" not in findings(fenced)[0]
+    assert "(by chance alone: 30 %, so a hint, not proof)" in findings(fenced)[0]
+
+
+def test_no_collapse_bounds_the_rate_and_no_more(arms):
+    clean = [replace(arm, collapsed=0) for arm in arms]
+    assert findings(clean)[-1] == (
+        "No run collapsed, but 0 collapses in 3 runs only bounds an arm's rate below 71 %."
+    )
+    assert percent(exact_interval(0, 3).high) == "71 %"
+
+
+def test_runs_that_did_not_end_are_told(study):
+    assert findings(summarise(find_runs(study)))[-1].startswith("2 of 18 runs did not end")
+
+
+def test_little_is_told_of_little(arms):
+    nothing = replace(arms[0], kl_mean_peaks=(), kl_mean_largest=None, final_return=None, ended=0)
+    assert findings([nothing])[:2] == [
+        "Pendulum-v1: no KL was recorded.",
+        "Pendulum-v1: no final return is known.",
+    ]
+    assert findings([]) == ["No runs were found, so nothing was found out."]
+
+
+def test_a_zero_kl_on_one_side_does_not_divide(arms):
+    still = [replace(a, kl_mean_peaks=(0.0,) * 3, kl_mean_largest=0.0) if a.fenced else a for a in arms]
+    assert "against 0 with one" in findings(still)[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.02134, "0.0213"), (83.06, "83.1"), (2134.0, "2,130"), (-31.0, "−31.0"), (0.0, "0"), (9.996, "10.0"),
+     (999.6, "1,000"), (3.2e-6, "3.20e−06"), (1.5e7, "1.50e+07"), (None, "–"), (float("inf"), "∞"),
+     (999999.9, "1.00e+06")],
+)  # fmt: skip
+def test_amounts(value, text):
+    assert amount(value) == text
+
+
+def test_words():
+    assert enumeration(["a"]) == "a"
+    assert enumeration(["a", "b", "c"]) == "a, b and c"
+    assert [percent(p) for p in (0, 1e-9, 0.024, 0.0996, 0.7075, 1)] == [
+        "0 %",
+        "under 0.1 %",
+        "2.4 %",
+        "10 %",
+        "71 %",
+        "100 %",
+    ]
+    assert span(Interval(-35.2, 1.0)) == "[−35.2, 1.00]"

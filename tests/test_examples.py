@@ -1,0 +1,35 @@
+"""Every example runs as it stands, only shorter."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SHORT = {
+    "watch_my_own_run.py": ["--steps", "4096"],
+    "compare_trust_regions.py": ["--steps", "4096", "--seeds", "1", "--out", "out"],
+    "bring_your_own_environment.py": ["--steps", "4096", "--out", "out"],
+}
+
+
+def test_every_example_is_tested():
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(SHORT)
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_example(name, tmp_path):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name, *SHORT[name]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "WANDB_MODE": "offline"},
+    )
+    assert done.returncode == 0, done.stderr
+    found = list(tmp_path.rglob("updates.jsonl"))
+    assert len(found) == {"compare_trust_regions.py": 3}.get(name, 1)
+    assert all(path.read_text().count("\n") >= 2 for path in found), "at least two updates each"
