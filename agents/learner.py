@@ -83,13 +83,14 @@ class Learner:
     def descend(self, loss: Tensor, max_grad_norm: float, only: Sequence[Parameter] | None = None) -> bool:
         """One optimizer step down the loss, on all parameters or on `only` these.
 
-        Returns False, and takes no step, where the loss or its gradient is not finite.
+        Returns False, and takes no step, where the loss or the norm of its gradient is not finite. (Clipping to
+        an infinite norm would scale the gradient to zero: an update that did nothing and says nothing.)
         """
         optimizer = self.policy.optimizer
         optimizer.zero_grad()
         torch.autograd.backward(loss, inputs=only)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters if only is None else only, max_grad_norm)
-        if not torch.isfinite(loss.detach()):
+        if not torch.isfinite(loss.detach() + norm):
             return False
         optimizer.step()
         return True

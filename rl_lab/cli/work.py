@@ -40,8 +40,8 @@ def train(
 
     Example:  rl-lab train chaos/Lorenz-v0 ppo-noclip --steps 60000 --set learning_rate=1e-3
     """
-    from rl_lab.monitor.callback import default_directory
     from rl_lab.monitor.provenance import now
+    from rl_lab.monitor.recorder import default_directory
     from rl_lab.monitor.run_directory import refuse_existing
     from rl_lab.study import tasks
     from rl_lab.study.board import Board, Line, Progress

@@ -10,6 +10,8 @@ from rl_lab.monitor.event import Event
 from rl_lab.monitor.run_directory import encode
 
 Mode = Literal["online", "offline", "disabled"]
+Wish = bool | Literal["online", "offline"] | None
+"""What a user wants of W&B; see DivergenceMonitor."""
 PROJECT = "rl-lab"
 FLUSH_SECONDS = 1.0
 """wandb's own default loses up to 15 s of records, alerts included, when a process is killed."""
@@ -21,6 +23,16 @@ def active_run() -> Any | None:
     """The run that the user's script has started, if any; does not import wandb by itself."""
     module = sys.modules.get("wandb")
     return getattr(module, "run", None) if module else None
+
+
+def open_run(wish: Wish, directory: Path, manifest: Mapping[str, Any]) -> "WandbRun | None":
+    """The run to log to, according to the wish: the user's, one of our own, or none."""
+    if wish is None:
+        active = active_run()
+        return WandbRun(active, owned=False) if active is not None else None
+    if wish is False:
+        return None
+    return WandbRun.start(directory, manifest, None if wish is True else wish)
 
 
 def mode_from_environment() -> Mode:
@@ -115,13 +127,18 @@ class WandbRun:
             run = wandb.init(**arguments, mode="offline", settings=settings)
         return cls(run, owned=True)
 
-    def describe(self) -> dict[str, Any]:
-        """Where the run is: {"mode", "id", "dir", "url"}; mode is `yours` for a run the user started."""
+    def describe(self, directory: Path) -> dict[str, Any]:
+        """Where the run is: {"mode", "id", "dir", "url"}; mode is `yours` for a run the user started.
+
+        `dir` is what `wandb sync` takes, relative to the run directory if it lies inside.
+        """
         offline = bool(getattr(self._run, "offline", False))
         mode = ("offline" if offline else "online") if self._owned else "yours"
-        # run.dir is the "files" folder inside the directory that `wandb sync` takes.
+        folder = Path(self._run.dir).parent  # run.dir is the folder "files" in it
+        if folder.is_relative_to(directory):
+            folder = folder.relative_to(directory)
         url = None if offline else getattr(self._run, "url", None)
-        return {"mode": mode, "id": self._run.id, "dir": str(Path(self._run.dir).parent), "url": url}
+        return {"mode": mode, "id": self._run.id, "dir": str(folder), "url": url}
 
     def update(self, row: Mapping[str, Any]) -> None:
         """Log one update under the keys of updates.jsonl; missing values are left out."""

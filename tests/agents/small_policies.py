@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 
 from agents.batch import Batch
 from agents.learner import Learner
@@ -22,7 +23,11 @@ OBSERVATIONS = spaces.Box(-1.0, 1.0, (3,))
 
 
 def make_learner(
-    rule: Rule, space: spaces.Space = BOX, seed: int = 0, net_arch: tuple[int, ...] = (16,)
+    rule: Rule,
+    space: spaces.Space = BOX,
+    seed: int = 0,
+    net_arch: tuple[int, ...] = (16,),
+    extractor: type[BaseFeaturesExtractor] = FlattenExtractor,
 ) -> Learner:
     """A fresh policy with the optimizer of a rule; the same seed gives the same weights."""
     optimizer_class, kwargs = rule.optimizer
@@ -33,6 +38,7 @@ def make_learner(
             space,
             lambda _: rule.learning_rate,
             net_arch=list(net_arch),
+            features_extractor_class=extractor,
             optimizer_class=optimizer_class,
             optimizer_kwargs=dict(kwargs),
         )

@@ -110,6 +110,22 @@ def test_one_bad_number_in_the_batch_changes_nothing(rule, part, poison):
 
 
 @every_rule
+@pytest.mark.parametrize("part", ["returns", "advantages"])
+def test_finite_numbers_whose_squares_are_infinite_are_no_update_either(rule, part):
+    """A return of 3e19 overflows the loss alone, advantages of 1e25 the norm of the gradient alone."""
+    once = rule(normalize_advantage=False)
+    learner = make_learner(once)
+    batch = make_batch(learner)
+    huge = batch.advantages * 1e25 if part == "advantages" else batch.returns.clone()
+    if part == "returns":
+        huge[5] = 3e19
+    before = bits(learner)
+    assert torch.isfinite(huge).all()
+    assert once.update(learner, dataclasses.replace(batch, **{part: huge}), rng()) is Outcome.NOT_FINITE
+    assert bits(learner) == before
+
+
+@every_rule
 def test_after_a_bad_batch_training_goes_on_as_if_it_had_not_been(rule):
     clean, shaken = make_learner(rule()), make_learner(rule())
     batch = make_batch(clean)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from small_policies import ACTION_SPACES, bits, make_batch, make_learner, mean_kl, rng
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch.func import functional_call
 
 from agents.distribution import Gaussian
@@ -202,6 +203,33 @@ def test_a_flat_divergence_has_no_curvature():
     x = torch.ones(3, requires_grad=True)
     step = TRPO(cg_damping=0.0).full_step(surrogate=x.sum(), kl=(0 * x**2).sum(), parameters=[x])
     assert step is Outcome.NO_CURVATURE
+
+
+class Shared(BaseFeaturesExtractor):
+    """One layer that policy and value function both see through, as convolutions are."""
+
+    def __init__(self, space):
+        super().__init__(space, features_dim=5)
+        self.layer = torch.nn.Linear(3, 5)
+
+    def forward(self, observations):
+        return self.layer(observations)
+
+
+def test_value_steps_do_not_move_what_the_policy_sees_through():
+    """Or the KL that the line search has just bounded would be anything again."""
+    rule = TRPO(learning_rate=1e-2)
+    learner = make_learner(rule, extractor=Shared)
+    with torch.no_grad():
+        learner.policy.action_net.weight *= 100  # at its start the policy hardly looks
+    batch = make_batch(learner)
+    old = learner.behaviour(batch.observations)
+    loss = learner.value_loss(batch)
+    seen_by_both = reached(loss, list(learner.policy.features_extractor.parameters()))
+    assert len(seen_by_both) == 2, "this case is too easy to test anything"
+    assert rule.update(learner, batch, rng()) is Outcome.ACCEPTED
+    assert 0 < mean_kl(learner, batch, old) <= rule.max_kl * (1 + 1e-6)
+    assert learner.value_loss(batch) < loss
 
 
 def test_the_value_function_trains_on_the_minibatches_of_a_first_order_rule_and_leaves_the_policy_alone():

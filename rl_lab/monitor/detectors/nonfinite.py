@@ -11,11 +11,13 @@ from rl_lab.monitor.event import Finding
 from rl_lab.monitor.gradients import Gradients
 from rl_lab.monitor.rollout import Rollout
 
-ORDER = ("obs", "value", "reward", "return", "advantage", "loss", "gradient", "parameter")
+ORDER = ("obs", "value", "reward", "return", "advantage", "gradient", "loss", "parameter", "policy")
 """Causal order inside an update: a NaN in one of them makes those after it NaN too.
 
-A reward that the environment itself paid as NaN is caught when it is paid (`in_step`); in the buffer
-stable-baselines3 has added values to the rewards of truncated episodes, so there values come first.
+A reward that the environment itself paid as NaN is caught when it is paid (`in_step`). In the buffer
+stable-baselines3 has added values to the rewards of truncated episodes, so there values come first. Of
+gradient and loss, seen from outside, only the gradient has a minibatch, so it is asked first. `policy` is
+an output that overflows although every parameter is finite.
 """
 
 
@@ -40,7 +42,11 @@ class NonFinite(Detector):
         )
         update = seen.update
         return self.in_update(
-            update.rollout, update.gradients, update.new_parameters, loss_is_bad=loss_is_bad
+            update.rollout,
+            update.gradients,
+            update.new_parameters,
+            loss_is_bad=loss_is_bad,
+            policy_is_bad=bool(np.isnan(update.step.log_ratio).any()),
         )
 
     @staticmethod
@@ -62,7 +68,12 @@ class NonFinite(Detector):
 
     @staticmethod
     def in_update(
-        rollout: Rollout, gradients: Gradients, parameters: Tensor, *, loss_is_bad: bool = False
+        rollout: Rollout,
+        gradients: Gradients,
+        parameters: Tensor,
+        *,
+        loss_is_bad: bool = False,
+        policy_is_bad: bool = False,
     ) -> list[Finding]:
         """The first non-finite quantity of an update, which need not have come to its end."""
         finding = _in_rollout(rollout)
@@ -75,7 +86,11 @@ class NonFinite(Detector):
         if loss_is_bad:
             return [_finding("loss", "the loss of a minibatch, from finite inputs")]
         index = first_nonfinite(parameters.detach().cpu().numpy())
-        return [_finding("parameter", f"parameter number {index} after a step")] if index is not None else []
+        if index is not None:
+            return [_finding("parameter", f"parameter number {index} after a step")]
+        largest = float(parameters.detach().abs().max())
+        words = f"the policy's output, though all parameters are finite (the largest is {largest:.3g})"
+        return [_finding("policy", words)] if policy_is_bad else []
 
 
 def _in_rollout(rollout: Rollout) -> Finding | None:

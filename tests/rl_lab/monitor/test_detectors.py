@@ -9,7 +9,7 @@ import torch
 
 from rl_lab.monitor.detector import Seen, new_detectors
 from rl_lab.monitor.detectors.kl_spike import CEILING, FLOOR, KLSpike, spike_threshold
-from rl_lab.monitor.detectors.nonfinite import NonFinite
+from rl_lab.monitor.detectors.nonfinite import ORDER, NonFinite
 from rl_lab.monitor.detectors.performance_collapse import PerformanceCollapse, relative_drop
 from rl_lab.monitor.distributions import Gaussian, Step
 from rl_lab.monitor.gradients import Gradients
@@ -30,7 +30,7 @@ def update(shift=0.1, n=8, **rollout):
     }
     observations = rollout.get("observations", torch.arange(3.0 * n).reshape(n, 3))
     return Update(
-        step=Step(old, Gaussian(mean, np.zeros((n, 2))), np.zeros(n)),
+        step=Step(old, Gaussian(mean, np.zeros((n, 2))), rollout.get("log_ratio", np.zeros(n))),
         rollout=Rollout(observations, torch.zeros(n, 2), n_steps=4, context={}, **values),
         gradients=rollout.get("gradients", Gradients(np.ones((3, 2)), ("pi", "value_net"))),
         old_parameters=torch.ones(4),
@@ -177,6 +177,7 @@ CAUSES = {
     "loss": {"row": {"train/loss": math.nan}},
     "gradient": {"gradients": Gradients(np.array([[1.0, 2.0], [1.0, math.nan]]), ("pi", "value_net"))},
     "parameter": {"new_parameters": torch.tensor([0.0, math.nan, 0.0, 0.0])},
+    "policy": {"log_ratio": np.full(8, math.nan)},
 }
 
 
@@ -191,11 +192,11 @@ def test_nonfinite_names_the_quantity_and_the_place(quantity):
         assert "value_net" in finding.message
 
 
-# Seen from outside a gradient has a minibatch and the loss has not, so of these two the gradient is named.
-CAUSAL = ["obs", "value", "reward", "return", "advantage", "gradient", "loss", "parameter"]
+def test_every_quantity_of_the_order_has_a_case_here():
+    assert set(CAUSES) == set(ORDER)
 
 
-@pytest.mark.parametrize(("earlier", "later"), list(pairwise(CAUSAL)))
+@pytest.mark.parametrize(("earlier", "later"), list(pairwise(ORDER)))
 def test_of_two_the_earlier_in_causal_order_is_named(earlier, later):
     (finding,) = NonFinite().observe(seen(**{**CAUSES[later], **CAUSES[earlier]}))
     assert finding.details["quantity"] == earlier

@@ -86,10 +86,10 @@ def test_every_number_of_the_file_is_in_wandb_under_the_same_key(started):
 
 
 def test_the_run_says_what_it_is(started):
-    folder, run, found, _ = started
+    _, run, found, _ = started
     described = run.manifest["wandb"]
     assert described["mode"] == "offline"
-    assert Path(folder / described["dir"]).is_dir()
+    assert (run.path / described["dir"]).is_dir()
     (run_record,) = [record["run"] for record in found if record["type"] == "run"]
     assert run_record["run_group"] == "Pendulum-v1 ppo", "the group is the arm"
     assert run_record["config"]["update"]["agent"]["settings"]["learning_rate"] == 0.1

@@ -1,0 +1,116 @@
+"""Where rows and findings go: the run directory, W&B, and one line of text each."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rl_lab.monitor import provenance
+from rl_lab.monitor.event import Event, Finding
+from rl_lab.monitor.run_directory import RunWriter, process_identity
+from rl_lab.monitor.wandb_run import Wish, open_run
+
+
+class Recorder:
+    """Records one run, from its manifest to how it ended."""
+
+    def __init__(
+        self, path: Path, described: Mapping[str, Any], wandb: Wish, say: Callable[[str], None] | None
+    ) -> None:
+        self._say = say or _print
+        self._wandb_wish: Wish = wandb
+        self.events: dict[str, int] = {}
+        self._writer = RunWriter(
+            path,
+            {
+                **described,
+                "status": "running",
+                "reason": None,
+                "ended": None,
+                "process": process_identity(os.getpid()),
+                "git": provenance.git(),
+                "versions": provenance.versions(),
+                "return_final": None,
+                "updates": 0,
+                "env_steps": 0,
+                "events": {},
+                "wandb": None,
+            },
+        )
+        self._begin_wandb()
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self._writer.path
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run still goes on."""
+        return bool(self._writer.manifest["status"] == "running")
+
+    def go_on(self) -> None:
+        """Open again a run that had ended: learn() was called once more."""
+        self._writer.reopen()
+        self._writer.save_manifest(status="running", ended=None)
+        self._begin_wandb()
+
+    def note(self, **changes: Any) -> None:
+        """Change entries of the manifest."""
+        self._writer.save_manifest(**changes)
+
+    def update(self, row: Mapping[str, Any]) -> None:
+        """Record one update, under the same keys everywhere."""
+        self._writer.update(row)
+        if self._wandb is not None:
+            self._wandb.update(row)
+
+    def announce(self, findings: Iterable[Finding], update: int, env_steps: int) -> list[Event]:
+        """Give findings their place, and record and say them; the events are on disk when this returns."""
+        events = []
+        for finding in findings:
+            event = Event(
+                **finding.__dict__,
+                id=sum(self.events.values()) + 1,
+                run=self._writer.manifest["run_id"],
+                update=update,
+                env_steps=env_steps,
+            )
+            self.events[event.event] = self.events.get(event.event, 0) + 1
+            self._writer.event(event.row())
+            if self._wandb is not None:
+                self._wandb.event(event)
+            self._say(event.sentence())
+            events.append(event)
+        return events
+
+    def close(self, status: str, reason: str | None, **final: Any) -> None:
+        """Write how the run ended; `final` is what the manifest says of the whole run."""
+        self._writer.save_manifest(
+            status=status, reason=reason, ended=provenance.now(), events=self.events, **final
+        )
+        self._writer.close()
+        if self._wandb is not None:
+            returned = final.get("return_final")
+            self._wandb.finish(status, {} if returned is None else {"return_final": returned})
+        self._say(f"{status}: {final.get('updates')} updates in {self.path}")
+
+    def _begin_wandb(self) -> None:
+        self._wandb = open_run(self._wandb_wish, self._writer.path, self._writer.manifest)
+        if self._wandb is not None:
+            self._writer.save_manifest(wandb=self._wandb.describe(self.path))
+
+
+def default_directory(env: str, agent: str, seed: int | None, started: str) -> Path:
+    """runs/<time>-<env>-<agent>-s<seed> in the working directory; a number follows where that is taken."""
+    stamp = "".join(c for c in started if c.isdigit() or c == "T")[:15]
+    name = f"{stamp}-{env}-{agent}-s{'random' if seed is None else seed}".replace("/", "-").replace(":", "-")
+    path, number = Path("runs") / name, 2
+    while path.exists():
+        path, number = Path("runs") / f"{name}-{number}", number + 1
+    return path.absolute()
+
+
+def _print(text: str) -> None:
+    print(f"rl-lab: {text}", file=sys.stderr, flush=True)
