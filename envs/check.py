@@ -1,5 +1,6 @@
 """Does an environment keep its promises? Gymnasium's checker and ours, each verdict with a sentence."""
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ def _verdict(name: str, promise: Callable[..., str], env_id: str, settings: dict
     try:
         return Check(name, True, promise(env_id, settings))
     except Exception as error:  # whatever somebody's environment raises is the finding
-        return Check(name, False, f"{type(error).__name__}: {error}".strip())
+        return Check(name, False, _plain(f"{type(error).__name__}: {error}"))
 
 
 def _make(env_id: str, settings: dict[str, Any]) -> Any:
@@ -52,7 +53,7 @@ def _gymnasium(env_id: str, settings: dict[str, Any]) -> str:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         check_env(_make(env_id, settings).unwrapped, skip_render_check=True)
-    said = sorted({" ".join(str(w.message).split()) for w in caught})
+    said = sorted({_plain(str(w.message)) for w in caught})
     return "Gymnasium's checker passes" + (f" and remarks: {'; '.join(said)}" if said else "")
 
 
@@ -67,6 +68,11 @@ def _episodes(env_id: str, settings: dict[str, Any]) -> Iterator[tuple[Any, ...]
         if terminated or truncated:
             yield env, env.reset()[0], 0.0, False
     env.close()
+
+
+def _plain(text: str) -> str:
+    """One line, without the colours and the word that Gymnasium's logger puts around its remarks."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split()).removeprefix("WARN: ")
 
 
 def _same_bits(env_id: str, settings: dict[str, Any]) -> str:

@@ -45,14 +45,14 @@ def compared(content: Content) -> list[Pair]:
 
 
 def agent_rows(content: Content) -> list[list[str]]:
-    """One row per agent: label, rule, trust region, the settings it does not share with all."""
+    """One row per agent: label, rule, trust region, the settings it does not share with all, and in which tasks."""
     shared = shared_settings(content.runs)
-    rows: dict[str, list[str]] = {}
+    tasks: dict[tuple[str, ...], dict[str, None]] = {}
     for one in content.runs:
         own = {k: v for k, v in one.agent_settings.items() if k not in shared}
-        row = [one.agent, one.rule, one.trust_region or "not stated", _settings(own)]
-        rows.setdefault("\0".join(row), row)
-    return sorted(rows.values())
+        row = (one.agent, one.rule, one.trust_region or "not stated", _settings(own))
+        tasks.setdefault(row, {})[one.task] = None
+    return [[*row, "; ".join(where)] for row, where in sorted(tasks.items())]
 
 
 def shared_settings(runs: Sequence[Digest]) -> dict[str, Any]:

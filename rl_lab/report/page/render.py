@@ -64,7 +64,7 @@ def _spaced(text: str) -> str:
 
 def _compared(content: Content) -> str:
     facts = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in compared(content))
-    agents = table(("agent", "rule", "trust region", "settings of its own"), agent_rows(content))
+    agents = table(("agent", "rule", "trust region", "settings of its own", "in"), agent_rows(content))
     return f'{agents}<div class="scroll"><table class="facts"><tbody>{facts}</tbody></table></div>'
 
 
