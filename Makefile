@@ -17,7 +17,7 @@ quickstart: setup
 	$(BIN)/rl-lab study configs/quickstart.yaml
 
 test: setup
-	WANDB_MODE=offline $(BIN)/python -m pytest $(PYTEST_ARGS)
+	WANDB_MODE=offline OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

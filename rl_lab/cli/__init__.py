@@ -3,6 +3,7 @@
 0 done; 2 the input is wrong; 3 a run failed, or diverged under --strict; 130 interrupted, everything saved.
 """
 
+import os
 import sys
 
 import typer
@@ -33,8 +34,10 @@ app.command()(doctor.doctor)
 
 def main() -> None:
     """Entry point of `rl-lab`."""
+    sys.path.append(os.getcwd())  # at the end: your_pkg:YourEnv-v0 is found here, nothing of ours is shadowed
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except (UserError, RunDirectoryError) as error:
         code = _complain(str(error))
     except TyperException as error:
@@ -46,7 +49,9 @@ def main() -> None:
         print("rl-lab: interrupted; what was done is saved", file=sys.stderr)
         code = INTERRUPTED
     except BrokenPipeError:
-        code = 0  # the reader of our output, `head` for instance, has seen enough
+        # The reader of our output, `head` for instance, has seen enough; Python would try to flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 0
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -1,6 +1,8 @@
 """train, study, report: the commands that do the work."""
 
+import contextlib
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +26,7 @@ def train(
     ],
     agent: Annotated[str, typer.Argument(help="Agent by name; `rl-lab agents list` shows all.")],
     steps: Annotated[int, typer.Option(help="Environment steps.", min=1)] = 60_000,
-    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0, max=2**31 - 1)] = 0,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting of the agent, or env.KEY of the task; repeatable."),
@@ -40,8 +42,6 @@ def train(
 
     Example:  rl-lab train chaos/Lorenz-v0 ppo-noclip --steps 60000 --set learning_rate=1e-3
     """
-    from rl_lab.monitor.provenance import now
-    from rl_lab.monitor.recorder import default_directory
     from rl_lab.monitor.run_directory import refuse_existing
     from rl_lab.study import tasks
     from rl_lab.study.board import Board, Line, Progress
@@ -53,17 +53,18 @@ def train(
     own, of_task = _read_settings(set_ or [])
     arm = Agent(agent, agent, check_settings(agent, own, "--set "))
     task = Env(env, env, of_task, steps)
-    tasks.check(task, [arm])
     plan = plan_run(task, arm, seed, steps, {})
-    path = out or default_directory(env, agent, seed, now())
-    refuse_existing(path)
-    with Board(quiet=False) as board:
+    if out is not None:
+        refuse_existing(out)
+    # Somebody's environment may print; standard output is for the result.
+    with contextlib.redirect_stdout(sys.stderr), Board() as board:
+        tasks.check(task, [arm])
 
         def told(progress: Progress) -> None:
-            board.show(Line.of_progress(path.name, progress, steps))
+            board.show(Line.of_progress(plan.run_id, progress, steps))
 
-        run = execute(plan, path, wandb=mode, random_return=tasks.chance(task), told=told, say=board.say)
-        board.show(Line.of_run(path.name, run, steps))
+        run = execute(plan, out, wandb=mode, random_return=tasks.chance(task), told=told, say=board.say)
+        board.show(Line.of_run(plan.run_id, run, steps))
     result = _result(run)
     if as_json:
         show.document(result)
@@ -97,14 +98,11 @@ def study(
     name = configs.default_name(config)
     planned = configs.read_study(read_mapping(config), name, str(config))
     directory = out or Path("runs") / name
-    runs = run_study(
-        planned,
-        directory,
-        jobs=jobs or os.cpu_count() or 1,
-        wandb=_wandb_mode(wandb),
-        board=Board(),
-        where=str(config),
-    )
+    mode = _wandb_mode(wandb)
+    with contextlib.redirect_stdout(sys.stderr):
+        runs = run_study(
+            planned, directory, jobs=jobs or os.cpu_count() or 1, wandb=mode, board=Board(), where=str(config)
+        )
     _print_report(build(directory), directory, as_json)
     return _exit_code([run.status for run in runs], strict)
 
@@ -171,6 +169,8 @@ def _read_settings(texts: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     of_task: dict[str, Any] = {}
     for text in texts:
         key, value = read_setting(text)
+        if key in own or key.removeprefix("env.") in of_task:
+            raise UserError(f"--set {key} is given twice; keep one")
         if key.startswith("env."):
             of_task[key.removeprefix("env.")] = value
         else:

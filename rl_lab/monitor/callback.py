@@ -1,6 +1,8 @@
 """DivergenceMonitor: pass it as `callback=` and every policy update is measured, judged and recorded."""
 
 import atexit
+import os
+import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -12,7 +14,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecMonitor, is_vecenv_wrapped
 from torch import Tensor
 
 from rl_lab.monitor import provenance
@@ -21,12 +25,15 @@ from rl_lab.monitor.detectors.nonfinite import NonFinite
 from rl_lab.monitor.distributions import Distribution, Floats, Step
 from rl_lab.monitor.event import Finding
 from rl_lab.monitor.gradients import GradientRecorder
-from rl_lab.monitor.recorder import Recorder, default_directory
+from rl_lab.monitor.recorder import Recorder
 from rl_lab.monitor.reference import random_return
 from rl_lab.monitor.returns import EpisodeReturns, Mean, mean_of
 from rl_lab.monitor.rollout import Rollout, judge, judge_or_nan, read
 from rl_lab.monitor.update import Update, measure
 from rl_lab.monitor.wandb_run import Wish
+
+FIRST_EPISODES = 5
+"""Episodes that stand in for a random policy where none could be run: an untrained policy is close to one."""
 
 
 class _Before:
@@ -79,7 +86,9 @@ class DivergenceMonitor(BaseCallback):
         self._manifest = dict(manifest or {})
         self._recorder: Recorder | None = None
         self._before: _Before | None = None
+        self._watched: Any = None
         self._update = 0
+        self._env_steps = 0
         self._nonfinite: str | None = None
         self.environment_broke: str | None = None
         """The sentence about the first NaN or infinity that an environment returned, if one did."""
@@ -115,9 +124,14 @@ class DivergenceMonitor(BaseCallback):
                 "DivergenceMonitor watches on-policy algorithms (PPO, A2C, TRPO, RecurrentPPO, MaskablePPO); "
                 f"{type(self.model).__name__} is not one"
             )
-        if self._recorder is not None and self._update and self.num_timesteps > 0:
-            self._record.go_on()
+        if self._before is not None:  # the last learn() was cut off inside an update, which never was
+            self._before.recorder.detach()
+            self._before = None
+        if self._watched is self.model and self._update and self.num_timesteps > 0:
+            if not self._record.is_open:
+                self._record.go_on()
             return
+        self.close("failed", "training stopped before its end")
         self._begin()
 
     def _on_rollout_start(self) -> None:
@@ -125,11 +139,14 @@ class DivergenceMonitor(BaseCallback):
 
     def _on_step(self) -> bool:
         seen = self.locals
+        self._env_steps = self.num_timesteps
         normalizer = self.model.get_vec_normalize_env()
         rewards = normalizer.get_original_reward() if normalizer is not None else seen["rewards"]
         self._returns.step(rewards, seen["dones"], seen["infos"])
         if self._nonfinite is None:
             finding = NonFinite.in_step(seen["new_obs"], rewards)
+            if finding is None and seen["dones"].any():
+                finding = NonFinite.in_terminal(seen["infos"], seen["dones"])
             if finding is not None:
                 self._announce([finding], self._update + 1)
                 self.environment_broke = self._nonfinite
@@ -150,7 +167,7 @@ class DivergenceMonitor(BaseCallback):
         A run that an environment broke has failed, one that went non-finite by itself has diverged,
         whatever the caller believes; only an interruption stays one.
         """
-        if self._recorder is None or not self._record.is_open:
+        if self._recorder is None or self._watched is None or not self._record.is_open:
             return
         before, self._before = self._before, None
         if before is not None:
@@ -159,38 +176,42 @@ class DivergenceMonitor(BaseCallback):
             status, reason = ("failed" if self.environment_broke else "diverged"), self._nonfinite
         if status == "diverged":
             self._announce([_ended_nonfinite()], self._update)
-        _save_policy(self.model.policy, self.run_dir / "checkpoints" / "final.safetensors")
         smooth = self._returns.smooth()
         self._record.close(
             status,
             reason,
             return_final=smooth.mean if smooth else None,
             updates=self._update,
-            env_steps=self.num_timesteps,
+            env_steps=self._env_steps,
         )
+        # Last, because the status matters more: what can go wrong here is a full disk.
+        try:
+            _save_policy(self._watched.policy, self.run_dir / "checkpoints" / "final.safetensors")
+        except Exception as error:
+            self._record.say(f"the final policy could not be saved ({error})")
 
     def _begin(self) -> None:
-        self._update, self._nonfinite = 0, None
+        self._update, self._env_steps, self._nonfinite = 0, 0, None
+        self._watched = self.model
         self.environment_broke = self.last_row = None
         self._detectors = new_detectors()
-        self._returns = EpisodeReturns(self.training_env.num_envs)
+        monitored = is_vecenv_wrapped(self.training_env, VecMonitor) or any(
+            self.training_env.env_is_wrapped(Monitor)
+        )
+        self._returns = EpisodeReturns(self.training_env.num_envs, monitored=monitored)
         self._clock = time.perf_counter()
         self._random = self._measure_random()
         started = provenance.now()
         described = {**provenance.identity(self.model), **self._manifest}
-        path = self._out or default_directory(
-            described["env"]["id"], described["agent"]["label"], described["seed"], started
-        )
         described = {
-            "run_id": path.name,
             "steps": self.locals.get("total_timesteps"),
             "study": None,
             **described,
             "started": started,
             "random_return": self._random,
         }
-        self._recorder = Recorder(path, described, self._wandb, self._say)
         atexit.register(_abandoned, weakref.ref(self))
+        self._recorder = Recorder(self._out, described, self._wandb, self._say)
 
     def _measure_random(self) -> dict[str, Any] | None:
         wish = self._random_wish
@@ -238,8 +259,8 @@ class DivergenceMonitor(BaseCallback):
     def _take_returns(self) -> dict[str, Any]:
         """The columns about returns; the first episodes become the reference where there is no better one."""
         fresh, smooth = self._returns.take(), self._returns.smooth()
-        if self._random is None and fresh:
-            self._random = {**mean_of(fresh).__dict__, "how": "first episodes"}
+        if self._random is None and smooth is not None and smooth.episodes >= FIRST_EPISODES:
+            self._random = {**smooth.__dict__, "how": "first episodes"}
             self._record.note(random_return=self._random)
         return {
             "return_mean": mean_of(fresh).mean if fresh else None,
@@ -253,7 +274,7 @@ class DivergenceMonitor(BaseCallback):
         if self._nonfinite is not None:
             findings = [f for f in findings if f.event != NonFinite.name]
         if not nonfinite:
-            self._nonfinite = None
+            self._nonfinite = self.environment_broke = None
         self._announce(findings, self._update)
 
     def _examine_broken_update(self, before: "_Before") -> None:
@@ -284,10 +305,12 @@ def _parameters(policy: torch.nn.Module) -> Tensor:
 
 def _save_policy(policy: torch.nn.Module, path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
     # Clones, because safetensors refuses tensors that share memory, as shared feature extractors do.
     save_file(
-        {name: value.detach().clone().contiguous() for name, value in policy.state_dict().items()}, path
+        {name: value.detach().clone().contiguous() for name, value in policy.state_dict().items()}, unfinished
     )
+    os.replace(unfinished, path)
 
 
 def _ended_nonfinite() -> Finding:
@@ -303,5 +326,13 @@ def _ended_nonfinite() -> Finding:
 def _abandoned(reference: "weakref.ref[DivergenceMonitor]") -> None:
     """At exit: training that never reached its end did not end well, and the manifest must not say `running`."""
     monitor = reference()
-    if monitor is not None:
-        monitor.close("failed", "training stopped before its end")
+    if monitor is None:
+        return
+    error = getattr(sys, "last_value", None)  # what ended the script, if something did
+    if isinstance(error, KeyboardInterrupt):
+        monitor.close("interrupted", "stopped by the user")
+    else:
+        reason = (
+            f"{type(error).__name__}: {error}".splitlines()[0] if error else "training stopped before its end"
+        )
+        monitor.close("failed", reason)

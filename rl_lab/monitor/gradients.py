@@ -1,5 +1,6 @@
 """Gradient norms before clipping, read where backward() leaves them, without touching anyone's train()."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -72,14 +73,19 @@ class GradientRecorder:
         self._handles = []
         norms = np.full((len(self._rows), len(self._names)), -np.inf)
         for row, (reached, values) in enumerate(self._rows):
-            norms[row, list(reached)] = values.double().cpu().numpy()
+            norms[row, list(reached)] = values.cpu().double().numpy()
         return Gradients(norms, self._names)
 
     def _hook(self, index: int) -> Callable[[Tensor], None]:
+        mine = weakref.ref(self)  # a hook that outlives its recorder must not keep it, or grow it
+
         def heard(_: Tensor) -> None:
-            if not self._reached:
-                Variable._execution_engine.queue_callback(self._complete)
-            self._reached.append(index)
+            recorder = mine()
+            if recorder is None:
+                return
+            if not recorder._reached:
+                Variable._execution_engine.queue_callback(recorder._complete)
+            recorder._reached.append(index)
 
         return heard
 

@@ -8,20 +8,21 @@ from typing import Any
 
 from rl_lab.monitor import provenance
 from rl_lab.monitor.event import Event, Finding
-from rl_lab.monitor.run_directory import RunWriter, process_identity
-from rl_lab.monitor.wandb_run import Wish, open_run
+from rl_lab.monitor.run_directory import RunDirectoryError, RunWriter, process_identity
+from rl_lab.monitor.wandb_run import WandbRun, Wish, open_run
 
 
 class Recorder:
     """Records one run, from its manifest to how it ended."""
 
     def __init__(
-        self, path: Path, described: Mapping[str, Any], wandb: Wish, say: Callable[[str], None] | None
+        self, path: Path | None, described: Mapping[str, Any], wandb: Wish, say: Callable[[str], None] | None
     ) -> None:
-        self._say = say or _print
+        self.say = say or _print
         self._wandb_wish: Wish = wandb
+        self._wandb: WandbRun | None = None
         self.events: dict[str, int] = {}
-        self._writer = RunWriter(
+        self._writer = _open_writer(
             path,
             {
                 **described,
@@ -81,7 +82,7 @@ class Recorder:
             self._writer.event(event.row())
             if self._wandb is not None:
                 self._wandb.event(event)
-            self._say(event.sentence())
+            self.say(event.sentence())
             events.append(event)
         return events
 
@@ -94,12 +95,29 @@ class Recorder:
         if self._wandb is not None:
             returned = final.get("return_final")
             self._wandb.finish(status, {} if returned is None else {"return_final": returned})
-        self._say(f"{status}: {final.get('updates')} updates in {self.path}")
+        self.say(f"{status}: {final.get('updates')} updates in {self.path}")
 
     def _begin_wandb(self) -> None:
-        self._wandb = open_run(self._wandb_wish, self._writer.path, self._writer.manifest)
+        self._wandb = open_run(self._wandb_wish, self._writer.path, self._writer.manifest, self._wandb)
         if self._wandb is not None:
             self._writer.save_manifest(wandb=self._wandb.describe(self.path))
+
+
+def _open_writer(path: Path | None, manifest: Mapping[str, Any]) -> RunWriter:
+    """At the path, or else at the first default path that nobody else has taken meanwhile."""
+    if path is not None:
+        return RunWriter(path, {"run_id": path.name, **manifest})
+    arguments = (manifest["env"]["id"], manifest["agent"]["label"], manifest["seed"], manifest["started"])
+    for _ in range(100):
+        path = default_directory(*arguments)
+        try:
+            return RunWriter(path, {"run_id": path.name, **manifest})
+        except RunDirectoryError:
+            if not path.exists():
+                raise  # not taken: it cannot be written
+    raise RunDirectoryError(
+        f"{path}: too many runs begin here in the same second; give each its own directory"
+    )
 
 
 def default_directory(env: str, agent: str, seed: int | None, started: str) -> Path:

@@ -1,40 +1,64 @@
 """The random policy's return: the floor against which a collapse is measured."""
 
-from collections.abc import Callable
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
+import torch
 
 from rl_lab.monitor.returns import mean_of
 
 EPISODES = 20
-STEP_BUDGET = 20_000
-"""Steps after which no further episode is begun, so that slow or endless tasks stay cheap."""
+STEP_BUDGET, SECONDS = 20_000, 5.0
+"""Steps and seconds after which it is enough, so that slow or endless tasks stay cheap."""
 
 
 def random_return(make: Callable[[], gym.Env[Any, Any]], seed: int = 0) -> dict[str, Any] | None:
     """Return of uniformly random actions: {"mean", "stderr", "episodes", "how"}; None if no episode ended.
 
-    The environment is made afresh and closed again, so the training environments are not disturbed.
+    The environment is made afresh and closed again, so the training environments are not disturbed; and the
+    global random generators, which some environments use, are put back as they were.
     """
-    env = make()
-    try:
-        env.action_space.seed(seed)
-        returns: list[float] = []
-        steps = 0
-        while len(returns) < EPISODES and steps < STEP_BUDGET:
-            env.reset(seed=seed + len(returns))
-            total, ended = 0.0, False
-            while not ended and steps < STEP_BUDGET:
-                _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-                total += float(reward)
-                steps += 1
-                ended = terminated or truncated
-            if ended:
-                returns.append(total)
-    finally:
-        env.close()
-    if not returns:
+    with _global_generators_kept():
+        env = make()
+        try:
+            returns = _episodes(env, seed)
+        finally:
+            env.close()
+    if len(returns) < 2:  # one episode says nothing about its own noise
         return None
     mean = mean_of(returns)
     return {"mean": mean.mean, "stderr": mean.stderr, "episodes": mean.episodes, "how": "random policy"}
+
+
+def _episodes(env: gym.Env[Any, Any], seed: int) -> list[float]:
+    env.action_space.seed(seed)
+    returns: list[float] = []
+    steps, end = 0, time.monotonic() + SECONDS
+    while len(returns) < EPISODES:
+        env.reset(seed=seed + len(returns))
+        total, ended = 0.0, False
+        while not ended:
+            if steps >= STEP_BUDGET or time.monotonic() > end:
+                return returns
+            _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+            total += float(reward)
+            steps += 1
+            ended = terminated or truncated
+        returns.append(total)
+    return returns
+
+
+@contextmanager
+def _global_generators_kept() -> Iterator[None]:
+    of_python, of_numpy, of_torch = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
+        torch.random.set_rng_state(of_torch)

@@ -35,9 +35,9 @@ class EpisodeReturns:
     wrappers (life loss, reward clipping) that sit above it.
     """
 
-    def __init__(self, n_envs: int) -> None:
+    def __init__(self, n_envs: int, *, monitored: bool = False) -> None:
         self._running: NDArray[np.float64] = np.zeros(n_envs)
-        self._monitored = False
+        self._monitored = monitored
         self.window: deque[float] = deque(maxlen=WINDOW)
         self.total = 0
         self.fresh: list[float] = []

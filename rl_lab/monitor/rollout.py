@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
 from sb3_contrib.common.recurrent.buffers import RecurrentDictRolloutBuffer, RecurrentRolloutBuffer
@@ -168,8 +169,8 @@ def _join(pieces: list[Distribution]) -> Distribution:
 
 
 def _numbers(tensor: Tensor) -> Floats:
-    return np.asarray(tensor.detach().double().cpu().numpy())
+    return np.asarray(tensor.detach().cpu().double().numpy())  # in this order: not every device has float64
 
 
 def _is_discrete(model: Any) -> bool:
-    return type(model.action_space).__name__ == "Discrete"
+    return isinstance(model.action_space, spaces.Discrete)

@@ -18,6 +18,8 @@ from typing import Any, TextIO
 
 SCHEMA = 1
 NONFINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+TAIL = 65536
+"""Bytes from the end of updates.jsonl that surely hold its last line."""
 STATUSES = ("running", "done", "diverged", "failed", "interrupted")
 """`diverged` is a result (training went non-finite); `failed` is an error (the program or the environment)."""
 
@@ -54,6 +56,7 @@ def write_atomically(path: Path, text: str) -> None:
     """The file holds either the old text or the new, also after a power cut."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes a private file, a run is for colleagues too
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
@@ -64,17 +67,28 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 class RunWriter:
     """Writes one run directory; refuses one that already holds a run."""
 
     def __init__(self, path: Path, manifest: Mapping[str, Any]) -> None:
-        self.path = path
+        self.path = path = path.absolute()  # the program may change its working directory
         refuse_existing(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             self.manifest: dict[str, Any] = {"schema": SCHEMA, **manifest}
+            (path / "manifest.json").touch(exist_ok=False)  # of two processes, one gets the directory
             self.save_manifest()
             self.reopen()
+        except FileExistsError as error:
+            raise RunDirectoryError(
+                f"{path} has just been taken by another run; choose another --out"
+            ) from error
         except OSError as error:
             raise RunDirectoryError(
                 f"{path}: cannot write there ({error.strerror}); choose another --out"
@@ -110,6 +124,10 @@ class RunWriter:
 
 def refuse_existing(path: Path) -> None:
     """Raise if the path is in use: an existing run is never overwritten."""
+    try:
+        path.exists()
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be used as a directory ({error.strerror})") from error
     if path.exists() and not path.is_dir():
         raise RunDirectoryError(f"{path} is a file; --out needs a directory")
     if (path / "manifest.json").exists():
@@ -118,7 +136,7 @@ def refuse_existing(path: Path) -> None:
             f"{path} already holds a run ({run.manifest.get('run_id', 'unnamed')}, {run.status}, "
             f"{len(run.updates)} updates); nothing was changed, choose another --out"
         )
-    if path.exists() and any(path.iterdir()):
+    if path.exists() and any(not p.name.startswith(".manifest.json.") for p in path.iterdir()):
         raise RunDirectoryError(f"{path} exists and is not empty; nothing was changed, choose another --out")
 
 
@@ -141,10 +159,37 @@ class Run:
             return "interrupted"
         return status
 
+    @property
+    def last(self) -> dict[str, Any]:
+        """The newest update, empty if there is none."""
+        return self.updates[-1] if self.updates else {}
+
+
+def glance(path: Path) -> Run:
+    """`read_run` for those who look often: of the updates only the last, so the cost does not grow with the run."""
+    problems: list[str] = []
+    try:
+        with (path / "updates.jsonl").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            lines = [line for line in file.read().split(b"\n")[:-1] if line.strip()]
+    except OSError:
+        lines = []
+    updates = _parse(lines[-1:], path, problems)
+    return Run(
+        path, _read_manifest(path, problems), updates, _read_lines(path / "events.jsonl", problems), problems
+    )
+
 
 def read_run(path: Path) -> Run:
     """Read a run directory that may be empty, half written or cut off in mid-line."""
     problems: list[str] = []
+    manifest = _read_manifest(path, problems)
+    updates = _read_lines(path / "updates.jsonl", problems)
+    events = _read_lines(path / "events.jsonl", problems)
+    return Run(path, manifest, updates, events, problems)
+
+
+def _read_manifest(path: Path, problems: list[str]) -> dict[str, Any]:
     manifest: dict[str, Any] = {}
     try:
         loaded = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
@@ -154,9 +199,7 @@ def read_run(path: Path) -> Run:
             problems.append(f"{path / 'manifest.json'} is not a JSON object")
     except (OSError, ValueError) as error:
         problems.append(f"{path / 'manifest.json'} cannot be read: {error}")
-    updates = _read_lines(path / "updates.jsonl", problems)
-    events = _read_lines(path / "events.jsonl", problems)
-    return Run(path, manifest, updates, events, problems)
+    return manifest
 
 
 def _read_lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:
@@ -165,6 +208,10 @@ def _read_lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     except OSError as error:
         problems.append(f"{path} cannot be read: {error.strerror}")
         return []
+    return _parse(lines, path, problems)
+
+
+def _parse(lines: list[bytes], path: Path, problems: list[str]) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():

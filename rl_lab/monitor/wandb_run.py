@@ -1,15 +1,23 @@
 """The same numbers in Weights & Biases: online, offline, or in a run that somebody else has started."""
 
+import math
 import os
+import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal
 
 from rl_lab.monitor.event import Event
 from rl_lab.monitor.run_directory import encode
 
 Mode = Literal["online", "offline", "disabled"]
+_SPELLINGS: dict[str, Mode] = {
+    "online": "online",
+    "run": "online",
+    "shared": "online",
+    "disabled": "disabled",
+}
 Wish = bool | Literal["online", "offline"] | None
 """What a user wants of W&B; see DivergenceMonitor."""
 PROJECT = "rl-lab"
@@ -25,22 +33,32 @@ def active_run() -> Any | None:
     return getattr(module, "run", None) if module else None
 
 
-def open_run(wish: Wish, directory: Path, manifest: Mapping[str, Any]) -> "WandbRun | None":
-    """The run to log to, according to the wish: the user's, one of our own, or none."""
+def open_run(
+    wish: Wish, directory: Path, manifest: Mapping[str, Any], before: "WandbRun | None" = None
+) -> "WandbRun | None":
+    """The run to log to, according to the wish: the user's, one of our own, or none.
+
+    `before` is what the same training logged to in an earlier learn(); its counts go on.
+    """
     if wish is None:
         active = active_run()
-        return WandbRun(active, owned=False) if active is not None else None
+        return WandbRun(active, owned=False, before=before) if active is not None else None
     if wish is False:
         return None
-    return WandbRun.start(directory, manifest, None if wish is True else wish)
+    variables = keep_inside(directory)  # before anything of wandb starts, or it writes elsewhere
+    mode = mode_from_environment() if wish is True else wish
+    if mode == "disabled":
+        _put_back(variables)
+        return None
+    return WandbRun.start(directory, manifest, mode, variables, before)
 
 
 def mode_from_environment() -> Mode:
     """WANDB_MODE if the user has set it; else online if an API key is at hand, else offline. Never asks."""
     said = os.environ.get("WANDB_MODE")
-    for mode in get_args(Mode):
-        if said == mode:
-            return cast(Mode, mode)
+    if said:
+        # A word that nobody knows must never mean "upload".
+        return _SPELLINGS.get(said, "offline")
     return "online" if _logged_in() else "offline"
 
 
@@ -51,53 +69,76 @@ def _logged_in() -> bool:
     from wandb.sdk.lib import wbauth
 
     try:
-        return wbauth.read_netrc_auth(host=wbauth.HostUrl(wandb.Settings().base_url)) is not None
+        return wbauth.read_netrc_auth(host=wbauth.HostUrl(wandb.setup().settings.base_url)) is not None
     except Exception:  # an unreadable netrc is not a login, and not this program's business to judge
         return False
 
 
-def keep_inside(directory: Path) -> None:
-    """Point wandb's staging, cache and settings into the directory, unless the user has placed them.
+def keep_inside(directory: Path) -> dict[str, str]:
+    """Point wandb's staging and cache into the directory, unless the user has placed them.
 
-    wandb also greets a module named `agents` with advice about another company's package; it is told to
-    be silent.
+    Its settings stay where they are: they say which server is the user's. wandb also greets a module named
+    `agents` with advice about another company's package; it is told to be silent.
     """
-    os.environ.setdefault("WANDB_SILENT", "true")
-    for variable, name in (
-        ("WANDB_DATA_DIR", "data"),
-        ("WANDB_CACHE_DIR", "cache"),
-        ("WANDB_CONFIG_DIR", "config"),
-        ("WANDB_ARTIFACT_DIR", "artifacts"),
-    ):
-        os.environ.setdefault(variable, str(directory / "wandb" / name))
+    ours = {"WANDB_SILENT": "true"}
+    for variable, name in (("DATA", "data"), ("CACHE", "cache"), ("ARTIFACT", "artifacts")):
+        ours[f"WANDB_{variable}_DIR"] = str(directory / "wandb" / name)
+    ours = {variable: value for variable, value in ours.items() if variable not in os.environ}
+    os.environ.update(ours)
+    return ours
+
+
+def _put_back(variables: Mapping[str, str]) -> None:
+    """Take out of the environment what keep_inside put there: later runs in this process are the user's own."""
+    for variable, value in variables.items():
+        if os.environ.get(variable) == value:
+            del os.environ[variable]
 
 
 class WandbRun:
     """Writes updates and events to one W&B run.
 
     No call passes `step=` (wandb drops rows whose step goes back); every row carries env_steps and
-    update, and env_steps is declared as the horizontal axis of what the monitor writes.
+    update, and env_steps is declared as the horizontal axis of what the monitor writes. Every row moves
+    wandb's own step on, so in a run of the user's his rows should not count steps by hand (`step=`) either.
+
+    The files of the run directory are the truth: where W&B raises, that is said once and training goes on.
     """
 
-    def __init__(self, run: Any, *, owned: bool) -> None:
+    def __init__(
+        self,
+        run: Any,
+        *,
+        owned: bool,
+        before: "WandbRun | None" = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._run = run
         self._owned = owned
-        self._largest: dict[str, float] = {}
-        self._nonfinite = 0
-        self._events: dict[str, int] = {}
+        self._variables = variables or {}
+        self._works = True
+        self._largest: dict[str, float] = before._largest if before else {}
+        self._nonfinite: int = before._nonfinite if before else 0
+        self._events: dict[str, int] = before._events if before else {}
         self._declared: set[str] = set()
 
     @classmethod
-    def start(cls, directory: Path, manifest: Mapping[str, Any], mode: Mode | None = None) -> "WandbRun":
+    def start(
+        cls,
+        directory: Path,
+        manifest: Mapping[str, Any],
+        mode: Mode,
+        variables: Mapping[str, str],
+        before: "WandbRun | None" = None,
+    ) -> "WandbRun":
         """Begin a run of our own inside the run directory; online falls back to offline with a sentence."""
-        keep_inside(directory)
         import wandb
 
-        mode = mode or mode_from_environment()
-        env, agent = manifest["env"]["id"], manifest["agent"]["label"]
+        env, agent = _task(manifest), manifest["agent"]["label"]
         arguments: dict[str, Any] = {
             "project": os.environ.get("WANDB_PROJECT", PROJECT),
-            "id": _run_id(manifest),
+            "id": before._run.id if before else _run_id(manifest),
+            "resume": "allow",
             "name": manifest["run_id"],
             "group": f"{env} {agent}",
             "job_type": "train",
@@ -125,7 +166,7 @@ class WandbRun:
                 raise
             print(f"rl-lab: W&B is not reachable ({_first_line(error)}); logging offline", file=sys.stderr)
             run = wandb.init(**arguments, mode="offline", settings=settings)
-        return cls(run, owned=True)
+        return cls(run, owned=True, before=before, variables=variables)
 
     def describe(self, directory: Path) -> dict[str, Any]:
         """Where the run is: {"mode", "id", "dir", "url"}; mode is `yours` for a run the user started.
@@ -143,14 +184,13 @@ class WandbRun:
     def update(self, row: Mapping[str, Any]) -> None:
         """Log one update under the keys of updates.jsonl; missing values are left out."""
         present = {key: value for key, value in row.items() if value is not None}
-        self._declare(present)
         for key, value in present.items():
             if isinstance(value, float):
-                if value - value == 0:
+                if math.isfinite(value):
                     self._largest[key] = max(value, self._largest.get(key, value))
                 else:
                     self._nonfinite += 1
-        self._run.log(present)
+        self._tell(lambda: self._log(present))
 
     def event(self, event: Event) -> None:
         """Log the event, count it in the summary, and alert on the 1st, 10th, 100th ... of its kind."""
@@ -164,22 +204,40 @@ class WandbRun:
             "update": event.update,
             "env_steps": event.env_steps,
         }
-        self._declare(row)
-        self._run.log({key: value for key, value in row.items() if value is not None})
-        self._run.summary[f"events/{event.event}"] = count
-        if str(count).strip("0") == "1":
+        self._tell(lambda: self._log({key: value for key, value in row.items() if value is not None}))
+        self._tell(lambda: self._run.summary.update({f"events/{event.event}": count}))
+        if str(count).rstrip("0") == "1":
             level = "INFO" if event.event == "recovery" else "WARN"
             many = f" (number {count} of this kind)" if count > 1 else ""
-            self._run.alert(title=event.event, text=event.sentence() + many, level=level)
+            self._tell(lambda: self._run.alert(title=event.event, text=event.sentence() + many, level=level))
 
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:
         """Write the outcome; end the run if the lab started it."""
-        values = {
+        values: dict[str, Any] = {
             f"largest/{key}": v for key, v in self._largest.items() if key.startswith(("kl", "ratio", "grad"))
         }
-        self._run.summary.update({**values, **summary, "status": status, "nonfinite_count": self._nonfinite})
+        values = {**values, **summary, "status": status, "nonfinite_count": self._nonfinite}
+        self._tell(lambda: self._run.summary.update(values))
         if self._owned:
-            self._run.finish(exit_code={"done": 0, "diverged": 0, "interrupted": 130}.get(status, 1))
+            code = {"done": 0, "diverged": 0, "interrupted": 130}.get(status, 1)
+            self._tell(lambda: self._run.finish(exit_code=code))
+            _put_back(self._variables)
+
+    def _tell(self, do: Callable[[], Any]) -> None:
+        if not self._works:
+            return
+        try:
+            do()
+        except Exception as error:  # a lost server or a run that the user has finished is no reason to stop
+            self._works = False
+            print(
+                f"rl-lab: W&B no longer takes the numbers ({_first_line(error)}); the files do",
+                file=sys.stderr,
+            )
+
+    def _log(self, row: Mapping[str, Any]) -> None:
+        self._declare(row)
+        self._run.log(dict(row))
 
     def _declare(self, row: Mapping[str, Any]) -> None:
         """Give every new key env_steps as its axis; only ours, a user's other metrics stay as they are."""
@@ -194,8 +252,15 @@ class WandbRun:
 def _run_id(manifest: Mapping[str, Any]) -> str:
     """W&B run ids name directories and are listed by viewers, so they say what ran, and when."""
     started = "".join(c for c in str(manifest["started"]) if c.isdigit())[:14]
-    text = f"{manifest['env']['id']}-{manifest['agent']['label']}-s{manifest['seed']}-{started}"
+    # The ending keeps two runs apart that began in the same second; it is no number of the experiment.
+    ending = secrets.token_hex(2)
+    text = f"{_task(manifest)}-{manifest['agent']['label']}-s{manifest['seed']}-{started}-{ending}"
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)
+
+
+def _task(manifest: Mapping[str, Any]) -> str:
+    env = manifest["env"]
+    return str(env.get("label") or env["id"])
 
 
 def _first_line(error: Exception) -> str:

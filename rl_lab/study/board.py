@@ -44,7 +44,7 @@ class Line:
     @classmethod
     def of_run(cls, run_id: str, run: Run, steps: int, seconds: float | None = None) -> "Line":
         """From a run directory, finished or not."""
-        last: dict[str, Any] = run.updates[-1] if run.updates else {}
+        last = run.last
         return cls(
             run_id,
             run.status,

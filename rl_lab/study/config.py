@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -136,7 +137,20 @@ def read_study(content: Mapping[str, Any], name: str, where: str) -> Study:
     )
     _refuse_repeats([env.label for env in envs], f"{where}: envs")
     _refuse_repeats([agent.label for agent in agents], f"{where}: agents")
-    return Study(name, envs, agents, seeds, common)
+    study = Study(name, envs, agents, seeds, common)
+    _refuse_bad_names([run.run_id for run in study.runs()], where)
+    return study
+
+
+def _refuse_bad_names(run_ids: Sequence[str], where: str) -> None:
+    """Labels become directory names, where `a/b` and `a-b` are the same and 300 characters are too many."""
+    for run_id, count in Counter(run_ids).items():
+        if count > 1:
+            raise UserError(
+                f"{where}: two runs would both be called {run_id}; give one of them another `label`"
+            )
+        if len(run_id) > 200:
+            raise UserError(f"{where}: the run name {run_id[:40]}... is too long; give a shorter `label`")
 
 
 def _list(content: Mapping[str, Any], key: str, where: str) -> Sequence[Any]:
@@ -172,13 +186,28 @@ def _read_env(entry: Any, steps: int, agents: Sequence[str], where: str) -> Env:
     if not isinstance(env_id, str):
         raise UserError(f"{where}: id is missing; write for example `{{id: chaos/Lorenz-v0, steps: 30000}}`")
     label = settings.pop("label", env_id)
+    if not isinstance(label, str) or not label:
+        raise UserError(f"{where}.label must be a word, got {label!r}")
     own = settings.pop("steps", steps)
     if not isinstance(own, int) or isinstance(own, bool) or own <= 0:
         raise UserError(f"{where}.steps must be a whole number greater than 0, got {own!r}")
     agent = _mapping(settings.pop("agent", {}) or {}, f"{where}.agent")
     for name in agents:
         agent = check_settings(name, agent, f"{where}.agent.")
-    return Env(env_id, str(label), settings, own, agent)
+    for key, value in settings.items():
+        # A run's settings travel to its process and into its manifest as JSON.
+        if not _survives_json(value):
+            raise UserError(
+                f"{where}.{key} must be made of numbers, words, lists and mappings, got {value!r}"
+            )
+    return Env(env_id, label, settings, own, agent)
+
+
+def _survives_json(value: Any) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value)) == value)
+    except (TypeError, ValueError):
+        return False
 
 
 def _refuse_repeats(labels: Sequence[str], where: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
+from rl_lab.errors import UserError
 from rl_lab.monitor import DivergenceMonitor
 from rl_lab.monitor.run_directory import Run, read_run
 from rl_lab.study.board import Progress
@@ -33,7 +34,7 @@ class _Laboratory(BaseCallback):
 
 def execute(
     plan: RunPlan,
-    out: Path,
+    out: Path | None,
     *,
     wandb: bool | Literal["online", "offline"] = True,
     random_return: Mapping[str, Any] | None = None,
@@ -72,7 +73,11 @@ def execute(
     )
     vec_env = agents.vectorize(plan.env.id, settings["n_envs"], plan.seed, plan.env.settings)
     try:
-        model = agents.make(plan.agent.name, vec_env, plan.seed, settings)
+        try:
+            model = agents.make(plan.agent.name, vec_env, plan.seed, settings)
+        except (ValueError, AssertionError, RuntimeError, MemoryError) as error:
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"{plan.agent.name} cannot be made with these settings: {said}") from error
         model.learn(
             plan.steps, callback=CallbackList([monitor, _Laboratory(monitor, told)]), log_interval=None
         )

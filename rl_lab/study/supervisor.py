@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from rl_lab.errors import UserError
-from rl_lab.monitor.run_directory import Run, encode, read_run, write_atomically
+from rl_lab.monitor.run_directory import Run, encode, glance, read_run, write_atomically
 from rl_lab.study import tasks
 from rl_lab.study.board import Board, Line
 from rl_lab.study.config import RunPlan, Study
@@ -25,6 +26,9 @@ FINISHED = ("done", "diverged")
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 20.0
 """Time a worker gets to close its files after being told to stop."""
+
+
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
 @dataclass
@@ -65,8 +69,11 @@ def run_study(
 
 
 def _refuse_other_study(study: Study, out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; --out needs a directory")
+    try:
+        if out.exists() and not out.is_dir():
+            raise UserError(f"{out} is a file; --out needs a directory")
+    except OSError as error:
+        raise UserError(f"{out}: cannot be used as a directory ({error.strerror})") from error
     document = read_study_document(out)
     if document is not None and document.get("hash") != study.hash():
         theirs = {key: document.get("config", {}).get(key) for key in study.document()}
@@ -75,14 +82,15 @@ def _refuse_other_study(study: Study, out: Path) -> None:
         raise UserError(
             f"{out} already holds another study (it differs in: {differ}); nothing was changed, choose another --out"
         )
-    if (
-        document is None
-        and out.is_dir()
-        and any(p.name not in ("lock", "logs", "runs") for p in out.iterdir())
-    ):
+    if document is None and out.is_dir() and any(not _is_ours(p.name) for p in out.iterdir()):
         raise UserError(
             f"{out} exists, is not empty and holds no study; nothing was changed, choose another --out"
         )
+
+
+def _is_ours(name: str) -> bool:
+    """What a study leaves that was killed before its study.json was written."""
+    return name in ("lock", "logs", "runs") or name.startswith(".study.json.")
 
 
 @contextmanager
@@ -159,12 +167,13 @@ class _Supervisor:
         }
         log = (self._out / "logs" / f"{plan.run_id}.log").open("a")
         process = subprocess.Popen(
-            [sys.executable, "-m", "rl_lab.study.worker", json.dumps(order)],
+            # -P and our own sys.path: a worker finds the same packages as we do, not those of this directory.
+            [sys.executable, "-P", "-m", "rl_lab.study.worker", json.dumps(order)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,  # the terminal's Ctrl-C is for us; we tell the workers
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         self._board.show(Line(plan.run_id, "starting", steps=plan.steps))
         return _Worker(plan, path, process, log)
@@ -173,7 +182,7 @@ class _Supervisor:
         code = worker.process.poll()
         if code is None:
             if (worker.path / "manifest.json").exists():
-                self._show(worker.plan, read_run(worker.path), seconds=time.monotonic() - worker.begun)
+                self._show(worker.plan, glance(worker.path), seconds=time.monotonic() - worker.begun)
             return
         self._working.remove(worker)
         self._close(worker)
@@ -232,7 +241,15 @@ def _set_aside(path: Path, attempts: Path) -> Path:
 
 def _write_killed(run: Run, code: int) -> Run:
     """A worker that could not write its own end: killed, or crashed in native code."""
-    manifest = {**run.manifest, "status": "failed", "reason": _death(code), "updates": len(run.updates)}
+    manifest = {
+        **run.manifest,
+        "status": "failed",
+        "reason": _death(code),
+        "updates": len(run.updates),
+        "env_steps": run.last.get("env_steps", 0),
+        "return_final": run.last.get("return_smooth"),
+        "events": dict(Counter(event["event"] for event in run.events)),
+    }
     write_atomically(run.path / "manifest.json", json.dumps(encode(manifest), indent=1) + "\n")
     return read_run(run.path)
 

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from rl_lab.errors import UserError
 from rl_lab.monitor.run_directory import RunDirectoryError
 from rl_lab.study.config import Agent, Env, RunPlan
 from rl_lab.study.execute import execute
@@ -35,7 +36,7 @@ def main() -> int:
         )
     except KeyboardInterrupt:
         return 130
-    except RunDirectoryError as error:
+    except (UserError, RunDirectoryError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

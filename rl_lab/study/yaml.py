@@ -21,7 +21,8 @@ _Loader.add_implicit_resolver(
 
 
 def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    merge = "tag:yaml.org,2002:merge"
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value if key.tag != merge]
     for key in keys:
         if keys.count(key) > 1:
             line = node.start_mark.line + 1
@@ -44,7 +45,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         content = yaml.load(text, _Loader)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that cannot be
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{where}: is not valid YAML ({getattr(error, 'problem', error)})") from error
@@ -60,7 +61,7 @@ def read_setting(text: str) -> tuple[str, Any]:
         raise UserError(f"--set {text}: must have the form key=value, for example --set learning_rate=1e-3")
     try:
         return key.strip(), yaml.load(value, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(
             f"--set {text}: the value cannot be read ({getattr(error, 'problem', error)})"
         ) from error

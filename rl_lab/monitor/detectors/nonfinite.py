@@ -1,9 +1,11 @@
 """Non-finite numbers: which quantity was first, in the order in which one makes the next."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rl_lab.monitor.detector import Detector, Seen
@@ -64,6 +66,19 @@ class NonFinite(Detector):
                 return _finding(
                     quantity, what, place={"env": env, "dimension": dimension, "by": "environment"}
                 )
+        return None
+
+    @staticmethod
+    def in_terminal(infos: Sequence[Mapping[str, Any]], dones: NDArray[np.bool_]) -> Finding | None:
+        """The last observations of episodes that just ended: stable-baselines3 bootstraps values from them."""
+        for env in np.flatnonzero(dones).tolist():
+            last = infos[env].get("terminal_observation")
+            parts = last.values() if isinstance(last, dict) else [] if last is None else [last]
+            for part in parts:
+                index = first_nonfinite(part)
+                if index is not None:
+                    what = f"last observation of an episode returned by environment {env}, dimension {index}"
+                    return _finding("obs", what, place={"env": env, "dimension": index, "by": "environment"})
         return None
 
     @staticmethod

@@ -5,16 +5,20 @@ from typing import TYPE_CHECKING
 from rl_lab.monitor.quantities import NotApplicable
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rl_lab.monitor.update import Update
 
 
 def gradient_norm(u: "Update") -> float:
-    """Mean over minibatches of the gradient's L2 norm before clipping; missing if nothing called backward()."""
+    """Mean over minibatches of the gradient's L2 norm before clipping; missing where the policy's
+    gradient does not go through backward(), as TRPO's."""
     return _norm(u, "all", "mean")
 
 
 def gradient_norm_max(u: "Update") -> float:
-    """Largest gradient norm of any minibatch before clipping; missing if nothing called backward()."""
+    """Largest gradient norm of any minibatch before clipping; missing where the policy's
+    gradient does not go through backward(), as TRPO's."""
     return _norm(u, "all", "max")
 
 
@@ -35,16 +39,21 @@ def minibatches(u: "Update") -> float:
 
 def step_norm(u: "Update") -> float:
     """L2 norm of the change of all parameters, |theta_new - theta_old|."""
-    return float((u.new_parameters - u.old_parameters).double().norm())
+    return _length(u.new_parameters - u.old_parameters)
 
 
 def relative_step(u: "Update") -> float:
     """step_norm / |theta_old|."""
-    return float((u.new_parameters - u.old_parameters).double().norm() / u.old_parameters.double().norm())
+    return _length(u.new_parameters - u.old_parameters) / _length(u.old_parameters)
+
+
+def _length(vector: "Tensor") -> float:
+    return float(vector.cpu().double().norm())
 
 
 def _norm(u: "Update", part: str, how: str) -> float:
     norms = u.gradients.total(part)
-    if not len(norms):
+    # Of an update that moves the policy by other means (TRPO) the norm of the rest is not the norm of the whole.
+    if not len(norms) or (part == "all" and not len(u.gradients.total("policy"))):
         raise NotApplicable
     return float(norms.max() if how == "max" else norms.mean())

@@ -11,6 +11,7 @@ import pytest
 from stable_baselines3 import PPO
 
 from rl_lab import DivergenceMonitor
+from rl_lab.monitor.reference import random_return
 from rl_lab.monitor.run_directory import read_run
 
 
@@ -151,3 +152,136 @@ def test_a_policy_that_one_step_makes_nan_is_measured_without_an_exception_of_ou
     assert run.status == "diverged"
     assert np.isnan(run.updates[-1]["kl_mean"])
     assert run.updates[-1]["kl_mean"] != 0, "an unknown KL is no zero KL"
+
+
+class NaNAtTheEnd(gym.Wrapper):
+    """The last observation of an episode, which only the value bootstrap sees, is NaN."""
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return (observation * np.nan if truncated else observation), reward, terminated, truncated, info
+
+
+def test_a_nan_in_a_last_observation_is_the_environments_fault(tmp_path):
+    model = PPO("MlpPolicy", NaNAtTheEnd(gym.make("Pendulum-v1")), n_steps=256, batch_size=64, device="cpu")
+    monitor = DivergenceMonitor(tmp_path / "run", random_return=-1200.0)
+    with pytest.raises(ValueError, match="satisfy the constraint"):
+        model.learn(1000, callback=monitor)
+    monitor.close("failed")
+    run = read_run(tmp_path / "run")
+    assert (run.status, run.manifest["events"]) == ("failed", {"nonfinite": 1})
+    assert "last observation of an episode returned by environment 0" in run.manifest["reason"]
+
+
+class Unregistered(gym.Wrapper):
+    """Returns 100 an episode; Gymnasium knows no way to make it a second time."""
+
+    def __init__(self):
+        super().__init__(gym.make("CartPole-v1"))
+        self.steps = 0
+
+    def reset(self, **kwargs):
+        self.steps = 0
+        return self.env.reset(**kwargs)
+
+    def step(self, action):
+        self.steps += 1
+        return np.zeros(4, np.float32), 1.0, False, self.steps == 100, {}
+
+
+def test_one_first_episode_is_no_reference_but_five_are(tmp_path):
+    """With a single episode the noise is unknown, and no collapse could ever be significant."""
+    model = PPO("MlpPolicy", Unregistered(), n_steps=128, batch_size=64, n_epochs=1, device="cpu")
+    model.learn(128, callback=DivergenceMonitor(tmp_path / "short"))
+    assert read_run(tmp_path / "short").manifest["random_return"] is None
+    model.learn(640, callback=DivergenceMonitor(tmp_path / "long"))
+    reference = read_run(tmp_path / "long").manifest["random_return"]
+    assert reference["how"] == "first episodes"
+    assert reference["episodes"] >= 5
+    assert np.isfinite(reference["stderr"])
+
+
+class Fails(gym.Wrapper):
+    """Pendulum whose 100th step raises, once."""
+
+    failed = False
+
+    def __init__(self):
+        super().__init__(gym.make("Pendulum-v1"))
+        self.count = 0
+
+    def step(self, action):
+        self.count += 1
+        if self.count == 100 and not Fails.failed:
+            Fails.failed = True
+            raise OSError("the simulator has gone")
+        return self.env.step(action)
+
+
+def test_a_user_who_catches_the_error_and_tries_again_gets_a_clean_second_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = PPO("MlpPolicy", Fails(), n_steps=64, batch_size=32, device="cpu")
+    monitor = DivergenceMonitor(random_return=-1200.0)
+    with pytest.raises(OSError, match="the simulator has gone"):
+        model.learn(256, callback=monitor)
+    first = monitor.run_dir
+    model.learn(256, callback=monitor)
+    assert read_run(first).status == "failed"
+    second = read_run(monitor.run_dir)
+    assert second.path != first
+    assert [(row["update"], row["env_steps"]) for row in second.updates] == [
+        (1, 64),
+        (2, 128),
+        (3, 192),
+        (4, 256),
+    ]
+
+
+def test_no_hook_survives_an_exception_in_train(tmp_path, monkeypatch):
+    model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64, batch_size=32, device="cpu")
+
+    def breaks(*args, **kwargs):
+        raise OSError("out of memory")
+
+    monkeypatch.setattr(model.policy.optimizer, "step", breaks)
+    monitor = DivergenceMonitor(tmp_path / "run", random_return=-1200.0)
+    with pytest.raises(OSError, match="out of memory"):
+        model.learn(64, callback=monitor)
+    monitor.close("failed", "out of memory")
+    assert all(not p._post_accumulate_grad_hooks for p in model.policy.parameters())
+    assert read_run(tmp_path / "run").manifest["reason"] == "out of memory"
+
+
+class GlobalNoise(gym.Wrapper):
+    """An environment that draws from numpy's global generator, as old ones do."""
+
+    def __init__(self):
+        super().__init__(gym.make("Pendulum-v1"))
+
+    def step(self, action):
+        observation, reward, *rest = self.env.step(action)
+        return observation + np.random.normal(0, 0.01, 3).astype(np.float32), reward, *rest
+
+
+def test_measuring_the_random_policy_leaves_the_global_generators_alone():
+    before = np.random.get_state()
+    assert random_return(GlobalNoise)["episodes"] == 20
+    np.testing.assert_equal(np.random.get_state(), before)
+
+
+def test_ctrl_c_in_a_script_is_an_interruption_not_a_failure(tmp_path):
+    script = SCRIPT.replace(
+        "callback=DivergenceMonitor()", "callback=[DivergenceMonitor(), Stops()]"
+    ).replace(
+        "from rl_lab",
+        "from stable_baselines3.common.callbacks import BaseCallback\n"
+        "class Stops(BaseCallback):\n"
+        "    def _on_step(self):\n"
+        "        if self.num_timesteps == 300: raise KeyboardInterrupt\n"
+        "        return True\n"
+        "from rl_lab",
+        1,
+    )
+    run_script(script, tmp_path)
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert read_run(run_dir).status == "interrupted"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rl_lab.monitor.run_directory import read_run
+from rl_lab.monitor.wandb_run import WandbRun, mode_from_environment
 
 SCRIPT = """
 import sys
@@ -20,11 +21,13 @@ if sys.argv[1] == "mine":
     run = wandb.init(mode="offline", project="p", id="mine")
     run.log({"my_metric": 7})
     monitor = DivergenceMonitor("run")
-elif sys.argv[1] == "start":
+elif sys.argv[1] in ("start", "twice"):
     monitor = DivergenceMonitor("run", wandb=True)
 else:
     monitor = DivergenceMonitor("run", wandb=False)
 PPO("MlpPolicy", "Pendulum-v1", n_steps=256, batch_size=64, seed=3, learning_rate=0.1).learn(1024, callback=monitor)
+if sys.argv[1] == "twice":
+    monitor.model.learn(256, callback=monitor, reset_num_timesteps=False)
 if sys.argv[1] == "mine":
     assert wandb.run is run, "somebody else's run is not finished by the monitor"
     run.log({"my_metric": 8})
@@ -136,3 +139,50 @@ def test_false_means_no_wandb_at_all(tmp_path):
     train(tmp_path, "off")
     assert not (tmp_path / "run" / "wandb").exists()
     assert read_run(tmp_path / "run").manifest["wandb"] is None
+
+
+def test_learning_on_keeps_the_id_and_the_counts(tmp_path):
+    train(tmp_path, "twice")
+    segments = [records(path) for path in sorted(tmp_path.glob("run/wandb/offline-run-*/*.wandb"))]
+    assert (
+        len({record["run"]["run_id"] for found in segments for record in found if record["type"] == "run"})
+        == 1
+    )
+    summaries = [record["summary"]["update"] for record in segments[-1] if record["type"] == "summary"]
+    last = {key: value for summary in summaries for key, value in summary.items()}
+    rows = read_run(tmp_path / "run").updates
+    assert len(rows) == 5
+    assert last["largest/kl_max"] == pytest.approx(max(row["kl_max"] for row in rows))
+
+
+@pytest.mark.parametrize(
+    ("said", "mode"),
+    [
+        ("dryrun", "offline"),
+        ("online", "online"),
+        ("garbage", "offline"),
+        ("disabled", "disabled"),
+        ("shared", "online"),
+    ],
+)
+def test_only_a_known_word_means_upload(said, mode, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", said)
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    assert mode_from_environment() == mode
+
+
+class Broken:
+    """A W&B run that the user has finished."""
+
+    id, dir, offline = "x", "/tmp/x/files", True
+
+    def __getattr__(self, name):
+        raise RuntimeError("run x is finished")
+
+
+def test_a_wandb_run_that_stops_working_is_said_once_and_does_not_stop_training(capsys):
+    run = WandbRun(Broken(), owned=False)
+    for update in (1, 2):
+        run.update({"update": update, "env_steps": update, "kl_mean": 0.1})
+    run.finish("done", {})
+    assert capsys.readouterr().err.count("W&B no longer takes the numbers (run x is finished)") == 1

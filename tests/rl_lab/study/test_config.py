@@ -1,5 +1,7 @@
 """Every mistake in a study's YAML gets one sentence that names the place, the value and what is allowed."""
 
+from datetime import date
+
 import pytest
 
 from rl_lab.errors import UserError
@@ -142,3 +144,30 @@ def test_binary_and_missing_files_are_said(tmp_path):
 def test_set_without_a_value_is_said(text):
     with pytest.raises(UserError, match=r"--set"):
         read_setting(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"agents": [{"name": "ppo", "label": "a/b"}, {"name": "ppo", "label": "a-b"}]}, "both be called"),
+        ({"agents": [{"name": "ppo", "label": "x" * 300}]}, "is too long; give a shorter `label`"),
+        ({"envs": [{"id": "Pendulum-v1", "label": ""}]}, "envs[0].label must be a word, got ''"),
+        ({"envs": [{"id": "Pendulum-v1", "since": date(2020, 1, 1)}]}, "envs[0].since must be made"),
+        ({"envs": [{"id": "Pendulum-v1", "table": {1: "a"}}]}, "envs[0].table must be made"),
+    ],
+)  # fmt: skip
+def test_names_and_settings_that_cannot_be_stored_are_refused(changes, sentence):
+    with pytest.raises(UserError) as caught:
+        study(**changes)
+    assert sentence in str(caught.value)
+
+
+def test_yaml_merge_keys_work(tmp_path):
+    text = "base: &b {x: 1}\nmore:\n  <<: *b\n  y: 2\n"
+    assert read_mapping(write(tmp_path, text))["more"] == {"x": 1, "y": 2}
+
+
+@pytest.mark.parametrize("value", ["2024-99-99", "9" * 5000])
+def test_values_that_python_cannot_hold_are_said(value):
+    with pytest.raises(UserError, match="cannot be read"):
+        read_setting(f"n_steps={value}")
