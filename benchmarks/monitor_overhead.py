@@ -1,12 +1,14 @@
 """What the monitor costs: `learn()` with and without it, side by side in one run.
 
-    python benchmarks/monitor_overhead.py [--repetitions 7] [--steps 20480]
+    python benchmarks/monitor_overhead.py [--repetitions 5] [--steps 20480]
 
-Each repetition trains the same stock stable-baselines3 PPO three times, in an order that rotates: alone,
-with the monitor, and with the monitor and W&B offline. Reported is the ratio of process CPU time of
-`learn()`, which a busy machine disturbs less than wall time. `self_timed` adds up the wall time spent
-inside the monitor's own methods as a share of the same learn(): it resolves what paired runs cannot.
-The gradient hooks run inside backward(); their share is timed there. Prints one JSON document.
+Each repetition trains the same stock stable-baselines3 algorithm three times, in an order that rotates:
+alone, with the monitor, and with the monitor and W&B offline. `cpu_ratio` is the ratio of the process CPU
+time of learn(), which a busy machine disturbs less than wall time, start-up included. What paired runs
+cannot resolve is timed from inside, in runs of its own: `share` adds up the wall time of everything the
+monitor does per step, per backward pass and per update, as a share of learn(); `startup_seconds` is what it
+does once (measuring the random policy, opening the run directory and W&B). Prints one JSON document;
+`met` says whether the share of PPO is under the target.
 """
 
 import argparse
@@ -28,8 +30,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from rl_lab import DivergenceMonitor
 from rl_lab.monitor.gradients import GradientRecorder
 
-TARGET = 1.05
-HOOKS = ("_on_training_start", "_on_rollout_start", "_on_step", "_on_rollout_end", "_on_training_end")
+TARGET = 0.05
+HOOKS = ("_on_rollout_start", "_on_step", "_on_rollout_end", "_on_training_end")
 
 
 class Stopwatch:
@@ -72,9 +74,10 @@ def monitored(folder: Path, number: int, wandb: Any) -> DivergenceMonitor:
     return DivergenceMonitor(folder / f"{number}-{wandb}", wandb=wandb, say=lambda text: None)
 
 
-def self_timed(name: str, steps: int, monitor: DivergenceMonitor) -> float:
-    """Share of learn() spent in the monitor's methods and hooks."""
-    watch = Stopwatch()
+def self_timed(name: str, steps: int, monitor: DivergenceMonitor) -> tuple[float, float]:
+    """Share of learn() spent in the monitor's methods and hooks after its start, and seconds of the start."""
+    watch, start = Stopwatch(), Stopwatch()
+    monitor._on_training_start = start.wrap(monitor._on_training_start)  # type: ignore[method-assign]
     for hook in HOOKS:
         setattr(monitor, hook, watch.wrap(getattr(monitor, hook)))
     plain = GradientRecorder._complete
@@ -83,14 +86,14 @@ def self_timed(name: str, steps: int, monitor: DivergenceMonitor) -> float:
         _, wall = learn(name, steps, monitor)
     finally:
         GradientRecorder._complete = plain  # type: ignore[method-assign]
-    return watch.seconds / wall
+    return watch.seconds / (wall - start.seconds), start.seconds
 
 
 def compare(name: str, steps: int, repetitions: int, folder: Path) -> dict[str, Any]:
     """Paired ratios of one algorithm."""
     kinds: list[Any] = [None, False, "offline"]
     cpu: dict[Any, list[float]] = {kind: [] for kind in kinds}
-    shares = []
+    timed: dict[Any, list[tuple[float, float]]] = {False: [], "offline": []}
     for repetition in range(repetitions + 1):
         for kind in kinds[repetition % 3 :] + kinds[: repetition % 3]:
             monitor = None if kind is None else monitored(folder, repetition, kind)
@@ -98,12 +101,16 @@ def compare(name: str, steps: int, repetitions: int, folder: Path) -> dict[str, 
             if repetition:  # the first round warms up
                 cpu[kind].append(seconds)
         if repetition:
-            shares.append(self_timed(name, steps, monitored(folder, 1000 + repetition, "offline")))
+            for kind, found in timed.items():
+                found.append(self_timed(name, steps, monitored(folder, 1000 + repetition, kind)))
     return {
         "steps": steps,
         "cpu_ratio_monitor": _summary([a / b for a, b in zip(cpu[False], cpu[None], strict=True)]),
         "cpu_ratio_monitor_wandb": _summary([a / b for a, b in zip(cpu["offline"], cpu[None], strict=True)]),
-        "self_timed_share": _summary(shares),
+        "share_monitor": _summary([share for share, _ in timed[False]]),
+        "share_monitor_wandb": _summary([share for share, _ in timed["offline"]]),
+        "startup_seconds_monitor": _summary([seconds for _, seconds in timed[False]]),
+        "startup_seconds_monitor_wandb": _summary([seconds for _, seconds in timed["offline"]]),
     }
 
 
@@ -115,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20_480)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -123,7 +130,7 @@ def main() -> None:
         result: dict[str, Any] = {
             "benchmark": "monitor_overhead",
             "repetitions": arguments.repetitions,
-            "target_ratio": TARGET,
+            "target_share": TARGET,
             "PPO, 8 envs x 256 steps": compare(
                 "PPO", arguments.steps, arguments.repetitions, Path(folder) / "ppo"
             ),
@@ -132,7 +139,7 @@ def main() -> None:
             ),
         }
     ppo = result["PPO, 8 envs x 256 steps"]
-    result["met"] = ppo["self_timed_share"]["median"] < TARGET - 1
+    result["met"] = ppo["share_monitor_wandb"]["median"] < TARGET
     print(json.dumps(result, indent=1))
 
 

@@ -210,8 +210,8 @@ class DivergenceMonitor(BaseCallback):
             "started": started,
             "random_return": self._random,
         }
-        atexit.register(_abandoned, weakref.ref(self))
         self._recorder = Recorder(self._out, described, self._wandb, self._say)
+        atexit.register(_abandoned, weakref.ref(self))  # after wandb's own hook, so that it runs before
 
     def _measure_random(self) -> dict[str, Any] | None:
         wish = self._random_wish

@@ -56,7 +56,7 @@ class GradientRecorder:
         self._parameters = [p for _, p in named]
         self._handles: list[RemovableHandle] = []
         self._reached: list[int] = []
-        self._rows: list[tuple[tuple[int, ...], Tensor]] = []
+        self._rows: list[tuple[tuple[int, ...], tuple[Tensor, ...]]] = []
 
     def attach(self) -> None:
         """Start listening."""
@@ -72,8 +72,11 @@ class GradientRecorder:
             handle.remove()
         self._handles = []
         norms = np.full((len(self._rows), len(self._names)), -np.inf)
-        for row, (reached, values) in enumerate(self._rows):
-            norms[row, list(reached)] = values.cpu().double().numpy()
+        if self._rows:
+            # One transfer for the whole update; a stack per backward pass would cost as much as the norms.
+            values = torch.stack([norm for _, row in self._rows for norm in row]).cpu().double().numpy()
+            rows = [row for row, (reached, _) in enumerate(self._rows) for _ in reached]
+            norms[rows, [column for reached, _ in self._rows for column in reached]] = values
         return Gradients(norms, self._names)
 
     def _hook(self, index: int) -> Callable[[Tensor], None]:
@@ -93,4 +96,4 @@ class GradientRecorder:
         reached, self._reached = tuple(self._reached), []
         gradients = [g for i in reached if (g := self._parameters[i].grad) is not None]
         with torch.no_grad():
-            self._rows.append((reached, torch.stack(torch._foreach_norm(gradients))))
+            self._rows.append((reached, tuple(torch._foreach_norm(gradients))))
