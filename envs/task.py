@@ -142,7 +142,7 @@ def _default(system: System) -> Task:
 
 
 def _checked(task: Task) -> Task:
-    cls, ratio = type(task.system), 0.0
+    cls = type(task.system)
     for name in ("push", "control_interval", "escape"):
         if _number(cls, name, getattr(task, name)) <= 0:
             raise ValueError(f"{task.id}: {name} must be positive, got {getattr(task, name)!r}")

@@ -11,7 +11,6 @@ from typer.exceptions import TyperException
 
 from rl_lab.cli import catalogue, doctor, probe, work
 from rl_lab.errors import UserError
-from rl_lab.monitor.run_directory import RunDirectoryError
 
 WRONG_INPUT, FAILED, INTERRUPTED = 2, 3, 130
 
@@ -38,7 +37,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
-    except (UserError, RunDirectoryError) as error:
+    except UserError as error:
         code = _complain(str(error))
     except TyperException as error:
         sentence = error.format_message() if hasattr(error, "format_message") else str(error)

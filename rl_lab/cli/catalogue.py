@@ -6,7 +6,6 @@ import typer
 
 from rl_lab.cli import show
 from rl_lab.cli.work import JsonOption
-from rl_lab.errors import UserError, did_you_mean
 
 envs_app = typer.Typer(no_args_is_help=True, help="The worlds.\n\nExample:  rl-lab envs show chaos/Lorenz-v0")
 agents_app = typer.Typer(no_args_is_help=True, help="The learners.\n\nExample:  rl-lab agents show trpo")
@@ -78,7 +77,7 @@ def show_env(
             "action_space": str(made.action_space),
             "observation_space": str(made.observation_space),
         }
-        card["horizon"] = made.spec.max_episode_steps if made.spec else None
+        card["steps"] = made.spec.max_episode_steps if made.spec else None
     made.close()
     if as_json:
         show.document(card)
@@ -142,12 +141,10 @@ def show_agent(
 
     Example:  rl-lab agents show ppo
     """
-    catalogue = _agents().catalogue()
-    if name not in catalogue:
-        raise UserError(
-            f"there is no agent {name}.{did_you_mean(name, catalogue)} (there are: {', '.join(catalogue)})"
-        )
-    agent = catalogue[name]
+    from rl_lab.study.config import fields_of
+
+    fields_of(name)  # says so if there is no such agent
+    agent = _agents().catalogue()[name]
     settings = [
         {"name": s.name, "default": s.default, "allowed": _allowed(s.annotation), "meaning": s.doc}
         for s in agent.fields.values()

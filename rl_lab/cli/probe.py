@@ -34,10 +34,8 @@ def lyapunov(
 
     Example:  rl-lab probe lyapunov chaos/Lorenz-v0 --json
     """
-    from rl_lab.study.checkout import room
     from rl_lab.study.tasks import chaotic
 
-    room("envs")
     system = chaotic(env_id, settings_from(set_))
     from rl_lab.probes.lyapunov import spectrum
 

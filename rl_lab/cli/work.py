@@ -69,7 +69,7 @@ def train(
     if as_json:
         show.document(result)
     else:
-        _print_result(result)
+        _print_result(result, run.manifest.get("reason"))
     return _exit_code([run.status], strict)
 
 
@@ -187,16 +187,16 @@ def _wandb_mode(text: str | None) -> Any:
 
 def _result(run: Any) -> dict[str, Any]:
     manifest = run.manifest
-    keys = ("status", "reason", "updates", "env_steps", "events", "return_final")
+    keys = ("status", "updates", "env_steps", "events", "return_final")
     return {"run_dir": str(run.path), **{key: manifest.get(key) for key in keys}}
 
 
-def _print_result(result: dict[str, Any]) -> None:
+def _print_result(result: dict[str, Any], reason: str | None) -> None:
     events = ", ".join(f"{count} {name}" for name, count in result["events"].items()) or "none"
     final = result["return_final"]
     show.facts(
         [
-            ("status", result["status"] + (f": {result['reason']}" if result["reason"] else "")),
+            ("status", result["status"] + (f": {reason}" if reason else "")),
             ("updates", f"{result['updates']} ({result['env_steps']:,} env steps)"),
             ("events", events),
             (

@@ -294,7 +294,7 @@ class DivergenceMonitor(BaseCallback):
         return Mean(float(r["mean"]), float(r["stderr"]), int(r["episodes"])) if r else None
 
     def _announce(self, findings: list[Finding], update: int) -> None:
-        for event in self._record.announce(findings, update, self.num_timesteps):
+        for event in self._record.announce(findings, update, self._env_steps):
             if event.event == NonFinite.name:
                 self._nonfinite = event.sentence()
 

@@ -16,15 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from rl_lab.errors import UserError
+
 SCHEMA = 1
 NONFINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 TAIL = 65536
 """Bytes from the end of updates.jsonl that surely hold its last line."""
-STATUSES = ("running", "done", "diverged", "failed", "interrupted")
-"""`diverged` is a result (training went non-finite); `failed` is an error (the program or the environment)."""
+FINISHED = ("done", "diverged")
+"""Statuses that are results. `diverged` is one (training went non-finite), `failed` is not (the program or the
+environment broke), nor are `interrupted` and `running`."""
 
 
-class RunDirectoryError(Exception):
+class RunDirectoryError(UserError):
     """The directory cannot be used; the message says which, why, and what to do."""
 
 
@@ -52,13 +55,13 @@ def decode(value: Any) -> Any:
     return NONFINITE.get(value, value) if isinstance(value, str) else value
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """The file holds either the old text or the new, also after a power cut."""
+def write_json(path: Path, value: Any) -> None:
+    """The file holds either the old document or the new, also after a power cut."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         os.chmod(name, 0o666 & ~_umask())  # mkstemp makes a private file, a run is for colleagues too
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(json.dumps(encode(value), indent=1) + "\n")
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)
@@ -110,7 +113,7 @@ class RunWriter:
     def save_manifest(self, **changes: Any) -> None:
         """Merge the changes into the manifest and replace the file."""
         self.manifest.update(changes)
-        write_atomically(self.path / "manifest.json", json.dumps(encode(self.manifest), indent=1) + "\n")
+        write_json(self.path / "manifest.json", self.manifest)
 
     def close(self) -> None:
         """Close the files; the manifest keeps its last status."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rl_lab.monitor.run_directory import Run
-from rl_lab.report.digest import ENDED, Digest, digest, settings_text
+from rl_lab.monitor.run_directory import FINISHED, Run
+from rl_lab.report.digest import Digest, digest, settings_text
 
 
 def digests(runs: Iterable[Run]) -> list[Digest]:
@@ -38,7 +38,7 @@ def _key(value: Any) -> str:
 
 def _mark_repeats(found: Sequence[Digest]) -> list[Digest]:
     """Two runs of one arm with one seed are not two samples: the newest that ended counts."""
-    rivals = [one for one in found if one.status in ENDED and one.seed is not None]
+    rivals = [one for one in found if one.status in FINISHED and one.seed is not None]
     newest = {(one.task, one.agent, one.seed): one for one in sorted(rivals, key=lambda run: run.started)}
     beaten = {id(one) for one in rivals if newest[one.task, one.agent, one.seed] is not one}
     return [replace(one, repeat=id(one) in beaten) for one in found]

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from rl_lab.monitor.run_directory import FINISHED
 from rl_lab.report.arms import Arm, grouped
-from rl_lab.report.digest import ENDED, Digest
+from rl_lab.report.digest import Digest
 from rl_lab.report.statistics import Floats, band_over_seeds, iqm_of_curves
 
 Row = dict[str, Any]
@@ -120,7 +121,7 @@ def _seed(one: Digest) -> list[Row]:
             "agent": one.agent,
             "run": one.run_id,
             "status": one.status,
-            "unfinished": one.status not in ENDED,
+            "unfinished": one.status not in FINISHED,
             "env_steps": int(steps[i]),
             "return": float(returns[i]),
         }

@@ -7,13 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from rl_lab.monitor.run_directory import Run
+from rl_lab.monitor.run_directory import FINISHED, Run
 from rl_lab.report.statistics import Floats
 
 UNKNOWN_TASK = "unknown task"
-
-ENDED = ("done", "diverged")
-"""Statuses of a run that reached its own end; all others (running, failed, interrupted) are unfinished."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +52,7 @@ class Digest:
     @property
     def counts(self) -> bool:
         """Enters final returns and collapse rates: it ended, and no other run stands for its seed."""
-        return self.status in ENDED and not self.repeat
+        return self.status in FINISHED and not self.repeat
 
     @property
     def collapsed(self) -> bool:

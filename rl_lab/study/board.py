@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from rl_lab.monitor.run_directory import Run
+from rl_lab.monitor.run_directory import FINISHED, Run
 
 PLAIN_SECONDS = 15.0
 """Least time between two plain lines about the same run."""
-ENDED = ("done", "diverged", "failed", "interrupted")
+ENDED = (*FINISHED, "failed", "interrupted")
 
 
 @dataclass(frozen=True)

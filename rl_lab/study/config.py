@@ -59,6 +59,16 @@ class RunPlan:
     seed: int
     steps: int
 
+    def described(self) -> dict[str, Any]:
+        """What the manifest of the run says of it."""
+        return {
+            "run_id": self.run_id,
+            "env": {key: getattr(self.env, key) for key in ("id", "label", "settings")},
+            "agent": {key: getattr(self.agent, key) for key in ("name", "label", "settings")},
+            "seed": self.seed,
+            "steps": self.steps,
+        }
+
 
 @dataclass(frozen=True)
 class Study:
@@ -174,9 +184,7 @@ def _read_agent(entry: Any, where: str) -> Agent:
     if not isinstance(name, str):
         raise UserError(f"{where}: name is missing; write for example `{{name: ppo, clip_range: 0.1}}`")
     fields_of(name, where)
-    label = settings.pop("label", name)
-    if not isinstance(label, str) or not label:
-        raise UserError(f"{where}.label must be a word, got {label!r}")
+    label = _label(settings, name, where)
     return Agent(name, label, check_settings(name, settings, f"{where}."))
 
 
@@ -185,9 +193,7 @@ def _read_env(entry: Any, steps: int, agents: Sequence[str], where: str) -> Env:
     env_id = settings.pop("id", None)
     if not isinstance(env_id, str):
         raise UserError(f"{where}: id is missing; write for example `{{id: chaos/Lorenz-v0, steps: 30000}}`")
-    label = settings.pop("label", env_id)
-    if not isinstance(label, str) or not label:
-        raise UserError(f"{where}.label must be a word, got {label!r}")
+    label = _label(settings, env_id, where)
     own = settings.pop("steps", steps)
     if not isinstance(own, int) or isinstance(own, bool) or own <= 0:
         raise UserError(f"{where}.steps must be a whole number greater than 0, got {own!r}")
@@ -201,6 +207,13 @@ def _read_env(entry: Any, steps: int, agents: Sequence[str], where: str) -> Env:
                 f"{where}.{key} must be made of numbers, words, lists and mappings, got {value!r}"
             )
     return Env(env_id, label, settings, own, agent)
+
+
+def _label(settings: dict[str, Any], default: str, where: str) -> str:
+    label = settings.pop("label", default)
+    if not isinstance(label, str) or not label:
+        raise UserError(f"{where}.label must be a word, got {label!r}")
+    return label
 
 
 def _survives_json(value: Any) -> bool:

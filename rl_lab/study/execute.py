@@ -50,26 +50,14 @@ def execute(
     torch.set_num_threads(1)  # a second thread gains nothing at these sizes and costs the neighbour his core
     agents = room("agents")
     room("envs")
-    settings = plan.agent.settings
+    settings, described = plan.agent.settings, plan.described()
     trust_region = agents.catalogue()[plan.agent.name].trust_region
     monitor = DivergenceMonitor(
         out,
         wandb=wandb,
         random_return=random_return,
         say=say,
-        manifest={
-            "run_id": plan.run_id,
-            "env": {"id": plan.env.id, "label": plan.env.label, "settings": plan.env.settings},
-            "agent": {
-                "name": plan.agent.name,
-                "label": plan.agent.label,
-                "settings": settings,
-                "trust_region": trust_region,
-            },
-            "seed": plan.seed,
-            "steps": plan.steps,
-            "study": study,
-        },
+        manifest={**described, "agent": {**described["agent"], "trust_region": trust_region}, "study": study},
     )
     vec_env = agents.vectorize(plan.env.id, settings["n_envs"], plan.seed, plan.env.settings)
     try:

@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from rl_lab.errors import UserError
-from rl_lab.monitor.run_directory import Run, encode, glance, read_run, write_atomically
+from rl_lab.monitor.run_directory import FINISHED, SCHEMA, Run, glance, read_run, write_json
 from rl_lab.study import tasks
 from rl_lab.study.board import Board, Line
 from rl_lab.study.config import RunPlan, Study
 from rl_lab.study.store import read_study_document
 
-FINISHED = ("done", "diverged")
-"""Statuses that are results; a run with another status is done again, its old directory kept aside."""
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 20.0
 """Time a worker gets to close its files after being told to stop."""
@@ -109,13 +107,13 @@ def _write_document(study: Study, out: Path) -> dict[str, Any]:
     document = read_study_document(out) or {}
     chance = document.get("random_returns") or {env.label: tasks.chance(env) for env in study.envs}
     document = {
-        "schema": 1,
+        "schema": SCHEMA,
         "name": study.name,
         "hash": study.hash(),
         "config": study.document(),
         "random_returns": chance,
     }
-    write_atomically(out / "study.json", json.dumps(encode(document), indent=1) + "\n")
+    write_json(out / "study.json", document)
     return chance
 
 
@@ -165,7 +163,7 @@ class _Supervisor:
             "random_return": self._chance.get(plan.env.label),
             "study": self._study.name,
         }
-        log = (self._out / "logs" / f"{plan.run_id}.log").open("a")
+        log = self._log_path(plan).open("a")
         process = subprocess.Popen(
             # -P and our own sys.path: a worker finds the same packages as we do, not those of this directory.
             [sys.executable, "-P", "-m", "rl_lab.study.worker", json.dumps(order)],
@@ -250,7 +248,7 @@ def _write_killed(run: Run, code: int) -> Run:
         "return_final": run.last.get("return_smooth"),
         "events": dict(Counter(event["event"] for event in run.events)),
     }
-    write_atomically(run.path / "manifest.json", json.dumps(encode(manifest), indent=1) + "\n")
+    write_json(run.path / "manifest.json", manifest)
     return read_run(run.path)
 
 
@@ -258,18 +256,9 @@ def _write_stillborn(worker: _Worker, code: int, log: Path) -> None:
     """A worker that ended before its run began: its log's last line is the reason."""
     lines = log.read_text(errors="replace").strip().splitlines()
     reason = lines[-1] if code > 0 and lines else _death(code)
-    manifest = {
-        "schema": 1,
-        "run_id": worker.plan.run_id,
-        "env": {k: getattr(worker.plan.env, k) for k in ("id", "label", "settings")},
-        "agent": {k: getattr(worker.plan.agent, k) for k in ("name", "label", "settings")},
-        "seed": worker.plan.seed,
-        "steps": worker.plan.steps,
-        "status": "failed",
-        "reason": reason,
-    }
+    manifest = {"schema": SCHEMA, **worker.plan.described(), "status": "failed", "reason": reason}
     worker.path.mkdir(parents=True, exist_ok=True)
-    write_atomically(worker.path / "manifest.json", json.dumps(encode(manifest), indent=1) + "\n")
+    write_json(worker.path / "manifest.json", manifest)
 
 
 def _death(code: int) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import FrameType
 
 from rl_lab.errors import UserError
-from rl_lab.monitor.run_directory import RunDirectoryError
 from rl_lab.study.config import Agent, Env, RunPlan
 from rl_lab.study.execute import execute
 
@@ -36,7 +35,7 @@ def main() -> int:
         )
     except KeyboardInterrupt:
         return 130
-    except (UserError, RunDirectoryError) as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         return 2
     return 0

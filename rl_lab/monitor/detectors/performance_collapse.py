@@ -58,7 +58,7 @@ class PerformanceCollapse(Detector):
             return []  # nothing has been learned yet that could be lost
         drop = relative_drop(self._best.mean, now.mean, random.mean)
         if self._collapsed_at is not None:
-            return self._after_collapse(seen, now, drop)
+            return self._after_collapse(now, drop)
         if drop < DROP or not is_clear(self._best, now):
             self._suspicion = None
             return []
@@ -86,7 +86,7 @@ class PerformanceCollapse(Detector):
             },
         )
 
-    def _after_collapse(self, seen: Seen, now: Mean, drop: float) -> list[Finding]:
+    def _after_collapse(self, now: Mean, drop: float) -> list[Finding]:
         if drop > RECOVERED:
             return []
         onset, self._collapsed_at, self._suspicion = self._collapsed_at, None, None

@@ -31,7 +31,7 @@ def test_train_prints_the_document_and_writes_the_directory(tmp_path):
         "--json",
     )
     result = document(done)
-    assert set(result) == {"run_dir", "status", "reason", "updates", "env_steps", "events", "return_final"}
+    assert set(result) == {"run_dir", "status", "updates", "env_steps", "events", "return_final"}
     assert (result["run_dir"], result["status"], result["updates"], result["env_steps"]) == (
         str(out),
         "done",
@@ -185,8 +185,10 @@ def test_an_environment_that_breaks_is_a_failed_run_with_a_sentence(env, sentenc
     assert done.returncode == 3, done.stderr
     result = json.loads(done.stdout)
     assert result["status"] == "failed"
-    assert sentence in result["reason"]
-    assert read_run(tmp_path / "run").status == "failed"
+    run = read_run(tmp_path / "run")
+    assert run.status == "failed"
+    assert sentence in run.manifest["reason"]
+    assert sentence in done.stderr
 
 
 def wait_for(condition, seconds=120):

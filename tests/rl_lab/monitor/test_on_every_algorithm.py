@@ -116,32 +116,33 @@ def test_a_watched_run_has_the_same_bits_as_an_unwatched_one(case, tmp_path):
     assert rows[-1]["env_steps"] == UPDATES * N_STEPS * N_ENVS
 
 
-def test_kl_is_that_of_the_whole_update_over_the_whole_rollout(tmp_path):
+def test_kl_and_ratio_are_those_of_the_whole_update_over_the_whole_rollout(tmp_path):
     """Against torch, with the policies before and after kept by somebody else."""
     model = make("ppo-box", learning_rate=3e-2)
-    before, observations = [], []
+    kept = {}
 
     def keep(model):
-        observations.append(
-            torch.as_tensor(RolloutBuffer.swap_and_flatten(model.rollout_buffer.observations))
-        )
+        flat = RolloutBuffer.swap_and_flatten
+        kept["observations"] = torch.as_tensor(flat(model.rollout_buffer.observations))
+        kept["actions"] = torch.as_tensor(flat(model.rollout_buffer.actions))
         with torch.no_grad():
-            before.append(model.policy.get_distribution(observations[-1]).distribution)
+            kept["before"] = model.policy.get_distribution(kept["observations"]).distribution
 
-    model.learn(
-        N_STEPS * N_ENVS,
-        callback=CallbackList([AtRolloutEnd(keep), DivergenceMonitor(tmp_path / "run", random_return=0.0)]),
-    )
+    monitor = DivergenceMonitor(tmp_path / "run", random_return=0.0)
+    model.learn(N_STEPS * N_ENVS, callback=CallbackList([AtRolloutEnd(keep), monitor]))
     with torch.no_grad():
-        after = model.policy.get_distribution(observations[0]).distribution
-    kl = torch.distributions.kl_divergence(before[0], after).sum(1)
-    reverse = torch.distributions.kl_divergence(after, before[0]).sum(1)
+        before, after = kept["before"], model.policy.get_distribution(kept["observations"]).distribution
+    kl = torch.distributions.kl_divergence(before, after).sum(1)
+    reverse = torch.distributions.kl_divergence(after, before).sum(1)
+    ratio = (after.log_prob(kept["actions"]) - before.log_prob(kept["actions"])).sum(1).exp()
     (row,) = read_run(tmp_path / "run").updates
     assert kl.mean() > 0.05, "an update too small to test anything"
     assert row["kl_mean"] == pytest.approx(float(kl.mean()), rel=1e-5)
     assert row["kl_max"] == pytest.approx(float(kl.max()), rel=1e-5)
     assert row["reverse_kl_mean"] == pytest.approx(float(reverse.mean()), rel=1e-5)
     assert row["kl_mean_shift"] + row["kl_covariance"] == pytest.approx(row["kl_mean"])
+    assert row["ratio_max"] == pytest.approx(float(ratio.max()), rel=1e-4)
+    assert row["ratio_outside"] == pytest.approx(float((abs(ratio - 1) > 0.2).float().mean()))
 
 
 @pytest.mark.parametrize("case", ["ppo-box", "a2c", "lstm"])
