@@ -45,11 +45,10 @@ def train(
     from rl_lab.monitor.run_directory import refuse_existing
     from rl_lab.study import tasks
     from rl_lab.study.board import Board, Line, Progress
-    from rl_lab.study.config import Agent, Env, check_settings, fields_of, plan_run
+    from rl_lab.study.config import Agent, Env, check_settings, plan_run
     from rl_lab.study.execute import execute
 
     mode = _wandb_mode(wandb)
-    fields_of(agent)
     own, of_task = _read_settings(set_ or [])
     arm = Agent(agent, agent, check_settings(agent, own, "--set "))
     task = Env(env, env, of_task, steps)
@@ -169,12 +168,11 @@ def _read_settings(texts: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     of_task: dict[str, Any] = {}
     for text in texts:
         key, value = read_setting(text)
-        if key in own or key.removeprefix("env.") in of_task:
+        into = of_task if key.startswith("env.") else own
+        name = key.removeprefix("env.")
+        if name in into:
             raise UserError(f"--set {key} is given twice; keep one")
-        if key.startswith("env."):
-            of_task[key.removeprefix("env.")] = value
-        else:
-            own[key] = value
+        into[name] = value
     return own, of_task
 
 

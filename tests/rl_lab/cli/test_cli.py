@@ -11,6 +11,7 @@ import pytest
 from command import PROGRAM, document, environment, rl_lab
 
 from rl_lab.cli import main
+from rl_lab.cli.work import _read_settings
 from rl_lab.monitor.run_directory import read_run
 
 
@@ -125,6 +126,8 @@ WRONG = {
     ("agents", "show", "tpo"): "Did you mean trpo?",
     ("probe", "lyapunov", "Pendulum-v1"): "Pendulum-v1 is no chaotic task",
     ("probe", "lyapunov", "chaos/Henon-v0", "--time", "0"): "time must be at least one step",
+    ("train", "chaos/Lorenz-v0", "ppo", "--set", "gamma=1", "--set", "gamma=1"): "--set gamma is given twice",
+    ("train", "chaos/Lorenz-v0", "ppo", "--set", "env.rho=1", "--set", "env.rho=2"): "--set env.rho is given twice",
     ("trian",): "No such command",
 }  # fmt: skip
 
@@ -240,3 +243,7 @@ def test_doctor_finds_this_machine_in_order(tmp_path):
     found = document(rl_lab("doctor", "--json", cwd=tmp_path))
     assert [result["ok"] for result in found] == [True] * len(found), found
     assert os.listdir(tmp_path) == []
+
+
+def test_a_setting_of_the_task_and_one_of_the_agent_may_share_a_name():
+    assert _read_settings(["env.gamma=1", "gamma=0.9"]) == ({"gamma": 0.9}, {"gamma": 1})
