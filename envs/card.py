@@ -22,7 +22,7 @@ def card(env_id: str, **settings: Any) -> dict[str, Any]:
         "system": type(system).__name__,
         "kind": system.kind,
         "state_dim": len(system.states),
-        "action_dim": system.pushes,
+        "action_dim": system.n_pushes,
         "goal": task.goal,
         "dt": system.dt,
         "reference": reference(system),
@@ -34,9 +34,9 @@ def card(env_id: str, **settings: Any) -> dict[str, Any]:
 
 def reference(system: System) -> dict[str, Any] | None:
     """Published exponents, if these are the parameters they are about."""
-    if system.reference is None or not system.is_default:
+    known = system.published
+    if known is None:
         return None
-    known = system.reference
     return {"exponents": list(known.exponents), "stderr": list(known.stderrs), "source": known.source}
 
 

@@ -41,20 +41,23 @@ def trace(system: System) -> Equations:
     """Call the equations with symbols."""
     states = [sympy.Symbol(name, real=True) for name in system.states]
     parameters = [sympy.Symbol(name, real=True) for name in system.parameter_names()]
-    count = system.pushes
+    count = system.n_pushes
     pushes = [sympy.Symbol("push" if count == 1 else f"push{i + 1}", real=True) for i in range(count)]
+    moved = dict(zip(system.actuator, pushes, strict=False))
     symbolic = copy.copy(system)
     for symbol in parameters:
-        object.__setattr__(symbolic, symbol.name, symbol)
+        object.__setattr__(symbolic, symbol.name, symbol + moved.get(symbol.name, 0))
+    own = [sympy.Integer(0)] * system.pushes if moved else pushes
     try:
-        law = getattr(symbolic, system.law)(*states, pushes[0] if count == 1 else tuple(pushes))
+        law = getattr(symbolic, system.law)(*states, own[0] if len(own) == 1 else tuple(own))
         law = [sympy.sympify(expression) for expression in law]
     except Exception as error:
         raise ContractError.of(
             type(system), f"{system.law} cannot be called with symbols: {type(error).__name__}: {error}"
         ) from error
     _refuse_what_cannot_be_compiled(system, law, {*states, *parameters, *pushes})
-    return Equations(states, pushes, parameters, law)
+    acted = [moved.get(name, 0) + part for name, part in zip(system.states, law, strict=True)]
+    return Equations(states, pushes, parameters, acted)
 
 
 def _refuse_what_cannot_be_compiled(system: System, law: list[Any], known: set[Any]) -> None:

@@ -25,7 +25,7 @@ class Lanes:
         kernels = task.system.kernels
         self._interval, self._observe = kernels.interval, kernels.observe
         self._substeps, self._steps = task.substeps, task.steps
-        self._shape = (count, task.system.pushes)
+        self._shape = (count, task.system.n_pushes)
 
     def advance(self, action: Any, reward: Floats, over: np.ndarray[Any, Any]) -> int:
         """One control interval; fills reward [N], over [2, N] and self.seen, returns how many lanes are over.

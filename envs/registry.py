@@ -107,9 +107,9 @@ def _call_faults(system: type[System]) -> Iterable[str]:
 
 
 def _reference_faults(system: type[System]) -> Iterable[str]:
-    reference = system.reference
-    if reference and not len(reference.exponents) == len(reference.stderrs) == len(system.states):
-        yield f"reference must give {len(system.states)} exponents, found {len(reference.exponents)}"
+    for reference in (system.reference, *system.other_references):
+        if reference and not len(reference.stderrs) == len(reference.exponents) <= len(system().states):
+            yield f"a reference has {len(reference.exponents)} exponents, {len(reference.stderrs)} errors"
 
 
 def id_of(system: type[System]) -> str:

@@ -6,7 +6,8 @@ are needed.
 """
 
 import inspect
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import ModuleType
 from typing import Any, ClassVar, Literal
@@ -30,14 +31,19 @@ class ContractError(TypeError):
 
 @dataclass(frozen=True)
 class Reference:
-    """Lyapunov exponents somebody else can check: nats per time unit (flow) or per iteration (map).
+    """Lyapunov exponents somebody else can check: nats per time unit, or per iteration of a map.
 
-    `stderr` is one standard error, the same for all exponents, or one for each.
+    `exponents` are the largest of the spectrum, in falling order; all of them, where the source gives all.
+    `stderr` is one standard error, the same for all exponents, or one for each. `at` names the parameters
+    that differ from the defaults. `survivors`: the mean over orbits that have not yet left the chaotic saddle,
+    for systems whose chaos is transient.
     """
 
     exponents: tuple[float, ...]
     stderr: float | tuple[float, ...]
     source: str
+    at: Mapping[str, Any] = field(default_factory=dict)
+    survivors: bool = False
 
     @property
     def stderrs(self) -> tuple[float, ...]:
@@ -65,20 +71,34 @@ class TaskDefaults:
 
 @dataclass(frozen=True)
 class System:
-    """Base of `Flow` and `Map`; its float fields are the parameters, other fields are structure."""
+    """Base of every kind of system; its float fields are the parameters, other fields are structure.
+
+    What the rest of the room asks of a system is what this class defines: names, scales and references, and
+    `advance`, `orbit`, `stretch`, `step`, `law_at`, `jacobian`, `tensor_step`, `latex`. `Flow` and `Map` have
+    them generated from their equations; fields and delay equations override them.
+    """
+
+    actuator: tuple[str, ...] = field(default=(), kw_only=True)
+    """States (the push is added to their rate or image) or parameters (it is added to their value) to act on,
+    in place of where the equations put `push`."""
 
     states: ClassVar[tuple[str, ...]] = ()
+    """Names; a property where their number is a matter of structure."""
     start: ClassVar[tuple[float, ...]] = ()
     dt: ClassVar[float]
-    kind: ClassVar[Literal["flow", "map"]]
+    kind: ClassVar[Literal["flow", "map", "delay", "field"]]
     law: ClassVar[str]
     """Name of the method that holds the equations."""
     reference: ClassVar[Reference | None] = None
     """Published exponents at the default parameters."""
+    other_references: ClassVar[tuple[Reference, ...]] = ()
+    """Published exponents at other parameters, each with its `at`."""
+    hamiltonian: ClassVar[bool] = False
+    """Whether the uncontrolled flow keeps an energy: its exponents come in pairs of opposite sign."""
     angles: ClassVar[tuple[str, ...]] = ()
     """States of period 2 pi: observed as cosine and sine, their distance is the chord 2 - 2 cos."""
     pushes: ClassVar[int] = 1
-    """Number of actuators; with more than one, the equations receive `push` as a tuple."""
+    """Number of pushes in the equations; with more than one they receive `push` as a tuple."""
     task: ClassVar[TaskDefaults] = TaskDefaults()
     version: ClassVar[int] = 0
     """Of the task: goes up whenever a change moves its numbers."""
@@ -87,6 +107,36 @@ class System:
     def target(self) -> tuple[float, ...] | None:
         """The state to hold, or None: the fixed point nearest to the attractor."""
         return None
+
+    @property
+    def n_pushes(self) -> int:
+        """Number of pushes an agent has."""
+        return len(self.actuator) or self.pushes
+
+    @property
+    def transient(self) -> bool:
+        """Whether the chaos of these parameters ends by itself: orbits leave the saddle, see `decayed`."""
+        return False
+
+    def decayed(self, states: Floats) -> npt.NDArray[np.bool_]:
+        """Which of the states [D, N] have left the chaotic saddle for good, [N]."""
+        return np.zeros(states.shape[1], dtype=np.bool_)
+
+    def scatter(self, generator: np.random.Generator, count: int) -> Floats:
+        """Unsettled initial states around `start`, [D, count], for ensembles of orbits."""
+        start = vector(self.start)[:, None]
+        return np.asarray(start + 1e-3 * (1 + np.abs(start)) * generator.normal(size=(len(start), count)))
+
+    @property
+    def published(self) -> Reference | None:
+        """The reference about these parameters, or None; where a push may act does not matter to it."""
+        known = (self.reference, *self.other_references)
+        plain = type(self)()
+        return next((r for r in known if r and replace(plain, **r.at, **self._control()) == self), None)
+
+    def _control(self) -> dict[str, Any]:
+        """Fields that matter to the pushed system only, at their values here."""
+        return {"actuator": self.actuator}
 
     @classmethod
     def parameter_names(cls) -> tuple[str, ...]:
@@ -97,11 +147,6 @@ class System:
     def parameters(self) -> dict[str, float]:
         """Parameter values by name."""
         return {name: float(getattr(self, name)) for name in self.parameter_names()}
-
-    @property
-    def is_default(self) -> bool:
-        """Whether the published exponents are about these parameters."""
-        return self == type(self)()
 
     @cached_property
     def parameter_vector(self) -> Floats:
@@ -131,7 +176,7 @@ class System:
         return np.asarray(self.kernels.step(vector(state), self._push(push), self.dt, self.parameter_vector))
 
     def advance(self, states: Floats, push: Floats, steps: int = 1) -> Floats:
-        """`steps` fixed steps of N states at once: [D, N], [pushes, N] -> new array [D, N]."""
+        """`steps` fixed steps of N states at once: [D, N], [n_pushes, N] -> new array [D, N]."""
         moved = np.array(states, dtype=np.float64, order="C")
         held = np.ascontiguousarray(push, dtype=np.float64)
         self.kernels.advance(moved, held, self.dt, steps, self.parameter_vector)
@@ -156,11 +201,11 @@ class System:
         return moved, turned, np.asarray(growth)
 
     def tensor_step(self, states: Any, push: Any) -> Any:
-        """One fixed step of N states on any torch device and dtype: [D, N], [pushes, N] -> [D, N]."""
+        """One fixed step of N states on any torch device and dtype: [D, N], [n_pushes, N] -> [D, N]."""
         return cache.module(self, "tensors").step(states, push, self.dt, *self.parameters.values())
 
     def _push(self, push: Floats | float) -> Floats:
-        return np.full(self.pushes, push, dtype=np.float64)
+        return np.full(self.n_pushes, push, dtype=np.float64)
 
     def __str__(self) -> str:
         values = ", ".join(f"{name}={value:g}" for name, value in self.parameters.items())

@@ -94,12 +94,12 @@ class Task:
         weight = np.broadcast_to(self.reward_scale, (count,)).astype(np.float64) ** -2.0
         head = [*self.system.parameter_vector, self.system.dt, self.escape, self.worst]
         return np.concatenate(
-            [head, [self.push] * self.system.pushes, centre, 1 / scale, self.target, weight]
+            [head, [self.push] * self.system.n_pushes, centre, 1 / scale, self.target, weight]
         )
 
     def action_space(self) -> "spaces.Box":
         """[-1, 1] per push, scaled to ±push by the task."""
-        return spaces.Box(-1.0, 1.0, (self.system.pushes,), np.float32)
+        return spaces.Box(-1.0, 1.0, (self.system.n_pushes,), np.float32)
 
     def observation_space(self) -> "spaces.Box":
         """±escape per normalised state, ±1 for the cosine and sine of an angle."""
