@@ -1,6 +1,11 @@
 """Are the chaotic tasks as fast as Gymnasium's own? Prints one JSON document of ratios measured side by side.
 
-    python benchmarks/env_speed.py [--repetitions 9] [--lanes 1024]
+    python benchmarks/env_speed.py [--repetitions 9] [--lanes 1024] [--only Lorenz Henon ...]
+
+A scalar state update is one state variable advanced by one fixed integrator step inside Env.step: one RK4 step or
+one iteration of one variable counts as one. An environment step of a system with D states and s substeps has D s of
+them, one of CartPole 4 (four variables, one Euler step). `update_ratio` compares updates per second, `ratio`
+environment steps per second; no built-in flow or map may have an update_ratio below 1 in the vector comparison.
 
 Every repetition times each environment once, in turn, so that a busy machine slows all of them alike; the
 ratio is taken within a repetition and reported as median, min, max. Times are processor time of this process.
@@ -17,9 +22,21 @@ import gymnasium
 import numpy as np
 
 import envs
+from envs.registry import class_of
+from envs.task import resolve
 
 BASELINE = {"vector": "CartPole-v1", "single": "Pendulum-v1"}
 TARGETS = {"vector": "chaos/Lorenz-v0", "single": "chaos/Lorenz-v0"}
+UPDATES = {"CartPole-v1": 4, "Pendulum-v1": 2}
+"""Scalar state updates in one step of a baseline: its state variables, each moved by one Euler step."""
+
+
+def updates(env_id: str) -> int:
+    """Scalar state updates in one environment step."""
+    if env_id in UPDATES:
+        return UPDATES[env_id]
+    task = resolve(env_id, {})
+    return len(task.system.states) * task.substeps
 
 
 def vector_stepper(env_id: str, lanes: int) -> Callable[[int], None]:
@@ -66,6 +83,10 @@ def compare(runs: dict[str, Callable[[int], None]], baseline: str, steps: int, l
         name: {
             "steps_per_second": summary(own),
             "ratio": summary((np.array(own) / np.array(rates[baseline])).tolist()),
+            "updates_per_step": updates(name),
+            "update_ratio": summary(
+                (np.array(own) / np.array(rates[baseline]) * updates(name) / updates(baseline)).tolist()
+            ),
         }
         for name, own in rates.items()
     }
@@ -81,8 +102,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=9)
     parser.add_argument("--lanes", type=int, default=1024)
+    parser.add_argument("--only", nargs="*", default=[], help="class names; Lorenz is always measured")
     chosen = parser.parse_args()
-    ids = envs.ids()
+    ids = [i for i in envs.ids() if not chosen.only or i[6:-3] in {"Lorenz", *chosen.only}]
     vector = {i: vector_stepper(i, chosen.lanes) for i in (BASELINE["vector"], *ids)}
     single = {i: single_stepper(i) for i in (BASELINE["single"], *ids)}
     document: dict[str, Any] = {
@@ -98,6 +120,20 @@ def main() -> None:
         }
         for kind in ("vector", "single")
     ]
+    ours = {
+        i: document["vector"][i]["update_ratio"]["median"] for i in ids if class_of(i).kind in ("flow", "map")
+    }
+    slowest = min(ours, key=ours.__getitem__)
+    document["targets"].append(
+        {
+            "claim": f"no flow or map is slower than {BASELINE['vector']} per scalar state update (vector)",
+            "ratio": ours[slowest],
+            "required": 1.0,
+            "met": ours[slowest] >= 1.0,
+            "slowest": slowest,
+            "below": sorted(i for i, ratio in ours.items() if ratio < 1.0),
+        }
+    )
     document["settings"] = {"lanes": chosen.lanes, "repetitions": chosen.repetitions, "baseline": BASELINE}
     print(json.dumps(document, indent=2))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as _gymnasium
 
+from envs import adapters as _adapters
 from envs import registry as _registry
 from envs.card import card
 from envs.check import Check, check
@@ -21,6 +22,7 @@ __all__ = [
     "Reference",
     "System",
     "TaskDefaults",
+    "adapted",
     "card",
     "check",
     "ids",
@@ -38,8 +40,13 @@ def systems() -> dict[str, type[System]]:
 
 
 def ids() -> list[str]:
-    """Gymnasium ids of all chaotic tasks."""
-    return [_registry.id_of(system) for system in systems().values()]
+    """Gymnasium ids of all chaotic tasks: one of every system, then those of the literature."""
+    return list(_registry.entries())
+
+
+def adapted() -> list[str]:
+    """Gymnasium ids of the tasks that need somebody else's package: dysts/..., controlgym/..."""
+    return _adapters.ids()
 
 
 def system_of(id: str, **settings: Any) -> System:
@@ -47,10 +54,11 @@ def system_of(id: str, **settings: Any) -> System:
     return _resolve(id, settings).system
 
 
-for _name, _system in systems().items():
+for _id in ids():
     _gymnasium.register(
-        _registry.id_of(_system),
+        _id,
         entry_point="envs.single:ChaosEnv",
         vector_entry_point="envs.vectorised:ChaosVectorEnv",
-        kwargs={"system": _name},
+        kwargs={"system": _id},
     )
+_adapters.register()

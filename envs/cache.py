@@ -79,8 +79,9 @@ def _made(cls: Callable[..., "System"], structure: tuple[tuple[str, Any], ...], 
 def _hash(system: "System", structure: tuple[tuple[str, Any], ...]) -> str:
     """Of the system's equations, its structure, the generator and the compilers."""
     here, name = Path(__file__).parent, type(system).__qualname__
+    generators = sorted([*here.glob("*codegen.py"), *here.glob("*templates.py"), here / "elementary.py"])
     digest = hashlib.sha256(repr((name, structure, version("numba"), version("sympy"))).encode())
-    for part in (*_equations(system), *((here / f).read_bytes() for f in ("codegen.py", "templates.py"))):
+    for part in (*_equations(system), *(file.read_bytes() for file in generators)):
         digest.update(part)
     return digest.hexdigest()[:16]
 
@@ -102,12 +103,10 @@ def _write(system: "System", target: Path) -> Path:
         if not os.access(target, os.W_OK):
             raise PermissionError(13, "not writable", str(target))
         return target
-    from envs import codegen
-
     target.parent.mkdir(parents=True, exist_ok=True)
     private = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        for filename, content in codegen.generate(system).items():
+        for filename, content in _generated(system).items():
             (private / filename).write_text(content, encoding="utf-8")
         private.rename(target)
     except OSError:
@@ -116,6 +115,15 @@ def _write(system: "System", target: Path) -> Path:
     finally:
         shutil.rmtree(private, ignore_errors=True)
     return target
+
+
+def _generated(system: "System") -> dict[str, str]:
+    """By the kind's own `generate`, if it has one (delay equations, lattices)."""
+    if own := getattr(system, "generate", None):
+        return dict(own())
+    from envs import codegen
+
+    return codegen.generate(system)
 
 
 @cache

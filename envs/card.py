@@ -1,12 +1,18 @@
 """The card of a task: everything a reader or a table needs, as plain values."""
 
+import inspect
 import re
-from math import exp
+from math import exp, log
 from typing import Any
 
-from envs.registry import class_of
-from envs.system import System
+from envs import registry
+from envs.system import Reference, System
 from envs.task import Task, resolve
+
+GAMMAS = (0.95, 0.99, 0.999)
+"""Discounts at which the smoothness of the value function is told."""
+NORMAL95 = 1.959963984540054
+"""Half-width of a 95 % interval in standard errors."""
 
 
 def card(env_id: str, **settings: Any) -> dict[str, Any]:
@@ -17,6 +23,7 @@ def card(env_id: str, **settings: Any) -> dict[str, Any]:
     """
     task = resolve(env_id, settings)
     system = task.system
+    published = registry.entry(env_id).published
     return {
         "id": task.id,
         "system": type(system).__name__,
@@ -26,18 +33,31 @@ def card(env_id: str, **settings: Any) -> dict[str, Any]:
         "goal": task.goal,
         "dt": system.dt,
         "reference": reference(system),
-        "source": source(class_of(env_id)),
+        "source": published.source if published else source(type(system)),
         "lyapunov_times": _lyapunov_times(task),
-        **_extras(task),
+        "remarks": published.remarks if published else None,
+        **_equations(system),
+        **_task(task),
+        **_chaos(task),
+        "versions": versions(system),
     }
 
 
 def reference(system: System) -> dict[str, Any] | None:
     """Published exponents, if these are the parameters they are about."""
-    known = system.published
-    if known is None:
-        return None
-    return {"exponents": list(known.exponents), "stderr": list(known.stderrs), "source": known.source}
+    return None if system.published is None else _reference(system.published)
+
+
+def holder(growth: float, gamma: float) -> float:
+    """Hölder exponent of value and return where nothing controls: min(1, -log(gamma) / growth).
+
+    `growth` is the largest Lyapunov exponent per control step. Below 1 errors outgrow the discount and the
+    gradient of the return need not exist. Source: Wang, Herbert, Gao, arXiv:2310.15418.
+
+    >>> round(holder(0.0453, 0.99), 2), holder(-0.1, 0.99)
+    (0.22, 1.0)
+    """
+    return 1.0 if growth <= 0 else min(1.0, -log(gamma) / growth)
 
 
 def source(cls: type[System]) -> str:
@@ -46,45 +66,92 @@ def source(cls: type[System]) -> str:
     return " ".join(stated[1].split()) if stated else ""
 
 
-def _lyapunov_times(task: Task) -> float | None:
-    known = reference(task.system)
-    return round(task.horizon * max(known["exponents"]), 2) if known else None
+def versions(system: System) -> list[dict[str, Any]]:
+    """What changed in each version of the task, oldest first."""
+    told = system.versions
+    return [
+        {"version": n, "change": told.get(n, "initial version" if n == 0 else "not told")}
+        for n in range(system.version + 1)
+    ]
 
 
-def _extras(task: Task) -> dict[str, Any]:
-    system = task.system
-    centre, scale = task.ruler
-    known = reference(system)
-    growth = max(known["exponents"]) * task.control_interval if known else None
+def _reference(known: Reference) -> dict[str, Any]:
+    values, errors = known.exponents, known.stderrs
     return {
-        "description": " ".join((type(system).__doc__ or "").split("Source:")[0].split()),
+        "exponents": list(values),
+        "stderr": list(errors),
+        "source": known.source,
+        "interval": [[v - NORMAL95 * e, v + NORMAL95 * e] for v, e in zip(values, errors, strict=True)],
+        "at": dict(known.at),
+        "survivors": known.survivors,
+    }
+
+
+def _lyapunov_times(task: Task) -> float | None:
+    known = task.system.published
+    return round(task.horizon * max(known.exponents), 2) if known else None
+
+
+def _equations(system: System) -> dict[str, Any]:
+    text = inspect.cleandoc(type(system).__doc__ or "").split("Source:")[0]
+    return {
+        "description": " ".join(text.split()),
+        "paragraphs": [" ".join(part.split()) for part in text.split("\n\n") if part.strip()],
         "latex": system.latex,
         "states": list(system.states),
         "angles": list(system.angles),
         "parameters": system.parameters,
-        "push": task.push,
+    }
+
+
+def _task(task: Task) -> dict[str, Any]:
+    centre, scale = task.ruler
+    space = task.observation_space()
+    return {
+        "push": list(task.push) if isinstance(task.push, tuple) else task.push,
+        "actuator": list(task.system.actuator),
         "control_interval": task.control_interval,
         "steps": task.steps,
-        "reward": _reward(task),
+        "reward": f"{task.aim.sentence(task)}; escape pays {-task.worst:.3g} for every step left",
+        "reward_best": task.aim.best(task),
+        "reward_worst": -task.worst,
+        "escape_reward": -task.worst * task.steps,
         "reward_scale": list(task.reward_scale)
         if isinstance(task.reward_scale, tuple)
         else task.reward_scale,
         "escape": task.escape,
-        "target": task.target.tolist(),
+        "target": task.target.tolist() if task.aim.steers else None,
         "observation": {
             "centre": centre.tolist(),
             "half_range": scale.tolist(),
-            "size": len(task.observation_space().high),
+            "size": len(space.high),
             "dtype": task.dtype,
+            "units": task.units,
+            "sensors": list(task.sensors),
+            "rates": task.observe_rates,
+            "noise": task.observation_noise,
+            "delay": task.observation_delay,
         },
+        "levels": task.levels,
+        "process_noise": task.process_noise,
+    }
+
+
+def _chaos(task: Task) -> dict[str, Any]:
+    system = task.system
+    known = system.published
+    largest = max(known.exponents) if known else None
+    growth = None if largest is None else largest * task.control_interval
+    others = [r for r in (system.reference, *system.other_references) if r is not None and r is not known]
+    return {
+        "unit": "nats per iteration" if system.kind == "map" else "nats per time unit",
+        "lyapunov_time": 1 / largest if largest is not None and largest > 0 else None,
         "growth_per_step": growth,
         # For gamma above this, -log(gamma) < growth: errors outgrow the discount, the value function of the
         # uncontrolled task is no longer Lipschitz (arXiv:2310.15418).
         "smooth_below_gamma": None if growth is None else exp(-growth),
+        "holder": None if growth is None else {f"{gamma:g}": holder(growth, gamma) for gamma in GAMMAS},
+        "other_references": [_reference(r) for r in others],
+        "transient": system.transient,
+        "hamiltonian": system.hamiltonian,
     }
-
-
-def _reward(task: Task) -> str:
-    scale = task.reward_scale
-    units = f"{scale:g}" if isinstance(scale, float) else "(" + ", ".join(f"{s:g}" for s in scale) + ")"
-    return f"minus the distance to the target over {units}; escape pays -{task.worst:.3g} for every step left"

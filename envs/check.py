@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
+from envs.adapters import dysts
 from envs.registry import NAMESPACE
 from envs.single import ChaosEnv
 
@@ -33,7 +34,7 @@ def check(env_id: str, **settings: Any) -> list[Check]:
         ("finite", _finite),
         ("spaces", _spaces),
     ]
-    if env_id.startswith(f"{NAMESPACE}/"):
+    if env_id.startswith((f"{NAMESPACE}/", f"{dysts.NAMESPACE}/")):
         checks += [("get_state and set_state", _exact_state), ("vector equals single", _vector)]
     return [_verdict(name, promise, env_id, settings) for name, promise in checks]
 

@@ -11,10 +11,40 @@ from string import Template
 from typing import Any
 
 import sympy
+from sympy.core.function import Application
 from sympy.printing.pycode import PythonCodePrinter
 
 from envs import functions, templates
 from envs.system import ContractError, Flow, System
+
+KNOWN = (*functions.SMOOTH, "Abs", "sign")
+"""sympy's names of what envs.functions offers."""
+
+
+class Magnitude(sympy.Function):  # type: ignore[misc]
+    """|x| with the derivative sign(x) whatever sympy knows about x."""
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        """By its argument."""
+        return Side(self.args[0])
+
+
+class Side(sympy.Function):  # type: ignore[misc]
+    """sign(x), constant on both sides: an orbit never meets the kink, so there is no delta function."""
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        """By its argument."""
+        return sympy.Integer(0)
+
+
+class Printer(PythonCodePrinter):  # type: ignore[misc]
+    """Python text with the function names of envs.functions and envs.elementary."""
+
+    def _print_Abs(self, expression: Any) -> str:  # noqa: N802
+        return f"absolute({self._print(expression.args[0])})"
+
+    def _print_sign(self, expression: Any) -> str:
+        return f"sign({self._print(expression.args[0])})"
 
 
 @dataclass(frozen=True)
@@ -73,8 +103,8 @@ def _refuse_what_cannot_be_compiled(system: System, law: list[Any], known: set[A
             )
         if expression.is_number and not expression.is_finite:
             complain(f"of {name} is {expression}")
-        for function in expression.atoms(sympy.Function):
-            if function.func.__name__ not in functions.NAMES:
+        for function in expression.atoms(Application):
+            if function.func.__name__ not in KNOWN:
                 complain(
                     f"of {name} uses {function.func.__name__}; "
                     f"available in envs.functions: {', '.join(functions.NAMES)}"
@@ -83,22 +113,26 @@ def _refuse_what_cannot_be_compiled(system: System, law: list[Any], known: set[A
 
 def kernels(system: System, equations: Equations) -> str:
     """Source of the numba module."""
-    flow = isinstance(system, Flow)
-    jacobian = list(sympy.Matrix(equations.law).jacobian(equations.states))
-    slots = _shared_slots(system, equations, templates.FLOW_MOVE if flow else templates.MAP_MOVE)
-    slots |= {
+    jacobian = _derivatives(equations)
+    slots = _shared_slots(system, equations) | {
         "slopes": _body(equations, jacobian),
-        "tangent": (templates.FLOW_TANGENT if flow else templates.MAP_TANGENT).rstrip("\n"),
+        "tangent": (templates.FLOW_TANGENT if _flows(system) else templates.MAP_TANGENT).rstrip("\n"),
         "turned": _matrix_times_vector(jacobian, len(equations.states)),
+        "angles": ", ".join(str(name in system.angles) for name in system.states),
+        "parameters": " ".join(f"parameters[{i}]," for i in range(len(equations.parameters))),
+        "p": str(len(equations.parameters)),
     }
-    return _fill(templates.KERNELS, slots | _task_slots(system, equations), equations)
+    return _fill(templates.KERNELS, slots, equations)
 
 
 def tensors(system: System, equations: Equations) -> str:
     """Source of the torch module; the same move, on tensors [N] instead of floats."""
-    move = templates.FLOW_MOVE if isinstance(system, Flow) else templates.MAP_MOVE
-    slots = _shared_slots(system, equations, move.replace("@njit(**HOW)\n", ""))
-    return _fill(templates.TENSORS, slots, equations)
+    slots = _shared_slots(system, equations)
+    return _fill(templates.TENSORS, slots | {"parts": slots["parts"].replace("@within\n", "")}, equations)
+
+
+def _flows(system: System) -> bool:
+    return isinstance(system, Flow)
 
 
 def latex(system: System, equations: Equations) -> str:
@@ -116,59 +150,32 @@ def latex(system: System, equations: Equations) -> str:
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}\n"
 
 
-def _shared_slots(system: System, equations: Equations, move: str) -> dict[str, str]:
-    symbols = [*equations.states, *equations.pushes, *equations.parameters]
+def _shared_slots(system: System, equations: Equations) -> dict[str, str]:
+    tuples = (equations.states, "_s"), (equations.pushes, "_u"), (equations.parameters, "_p")
     return {
         "title": type(system).__name__,
-        "arguments": ", ".join(map(str, symbols)),
+        "unpack": "\n".join(
+            f"    {', '.join(map(str, symbols))}, = {name}" for symbols, name in tuples if symbols
+        ),
         "law": _body(equations, equations.law),
-        "move": move,
+        "parts": templates.PARTS + (templates.FLOW_MOVE if _flows(system) else templates.MAP_MOVE),
         "d": str(len(equations.states)),
         "k": str(len(equations.pushes)),
-        "state": ", ".join(f"state[{i}]" for i in range(len(equations.states))) + ",",
     }
 
 
-def _task_slots(system: System, equations: Equations) -> dict[str, str]:
-    """Lines that differ between angles and other states, and the unpacking of `constants`."""
-    inside, distance, observe = "", [], []
-    for i, name in enumerate(system.states):
-        if name in system.angles:
-            inside += f" & (t{i} - t{i} == 0.0)"
-            distance.append(f"2.0 * (1.0 - cos(s{i} - target{i})) * weight{i}")
-            observe += [f"cos(s{i})", f"sin(s{i})"]
-        else:
-            inside += f" & (abs((t{i} - centre{i}) * density{i}) <= bound)"
-            distance.append(f"(s{i} - target{i}) ** 2 * weight{i}")
-            observe.append(f"(s{i} - centre{i}) * density{i}")
-    seen = [f"        observation[n, {j}] = {line}" for j, line in enumerate(observe)]
-    names = layout(len(equations.states), len(equations.pushes), len(equations.parameters))
-    return {
-        "inside": inside,
-        "distance": " + ".join(distance),
-        "observe": "\n".join(seen),
-        "unpack": "; ".join(f"{name} = constants[{i}]" for i, name in enumerate(names)),
-    }
-
-
-def layout(states: int, pushes: int, parameters: int) -> list[str]:
-    """Order of the vector `constants` that the task kernels take (envs.task fills it)."""
-    per_state = [f"{n}{i}" for n in ("centre", "density", "target", "weight") for i in range(states)]
-    return [
-        *(f"p{i}" for i in range(parameters)),
-        "h",
-        "bound",
-        "worst",
-        *(f"limit{i}" for i in range(pushes)),
-        *per_state,
-    ]
+def _derivatives(equations: Equations) -> list[Any]:
+    """The Jacobian's entries, row by row."""
+    law = [e.replace(sympy.Abs, Magnitude).replace(sympy.sign, Side) for e in equations.law]
+    entries = [sympy.diff(expression, state) for expression in law for state in equations.states]
+    return [e.replace(Magnitude, sympy.Abs).replace(Side, sympy.sign) for e in entries]
 
 
 def _body(equations: Equations, expressions: list[Any]) -> str:
     """Function body with common subexpressions named x_0, x_1, ..."""
     taken = {str(s) for s in (*equations.states, *equations.pushes, *equations.parameters)}
     fresh = (symbol for symbol in sympy.numbered_symbols("x_") if str(symbol) not in taken)
-    printer = PythonCodePrinter({"fully_qualified_modules": False})
+    printer = Printer({"fully_qualified_modules": False})
     shared, reduced = sympy.cse(expressions, symbols=fresh)
     lines = [f"    {name} = {printer.doprint(value)}" for name, value in shared]
     # A bare number must be a float: numba wants one type for all entries of a Jacobian.
@@ -180,7 +187,7 @@ def _matrix_times_vector(jacobian: list[Any], size: int) -> str:
     """Rows of J v as text, skipping what is zero for every state."""
     rows = []
     for i in range(size):
-        terms = [f"j{i * size + j} * v{j}" for j in range(size) if jacobian[i * size + j] != 0]
+        terms = [f"j[{i * size + j}] * v[{j}]" for j in range(size) if jacobian[i * size + j] != 0]
         rows.append(" + ".join(terms) or "0.0")
     return ", ".join(rows) + ","
 

@@ -5,26 +5,24 @@ ruler; the target and the initial states come from the parameters at hand.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import floor, log10
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from envs.system import Floats, System, vector
 
-SAMPLES = 4096
-SETTLE = 20_000
-EVERY = {"flow": 20, "map": 7}
-"""Steps between samples."""
+if TYPE_CHECKING:
+    from envs.goals import Goal
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Attractor:
-    """A settled, uncontrolled orbit: points [SAMPLES, D]."""
+    """A settled, uncontrolled orbit: points [M, D]."""
 
     points: Floats
 
@@ -47,8 +45,7 @@ def _remembered(function: Callable[[System], Result]) -> Callable[[System], Resu
 @_remembered
 def attractor(system: System) -> Attractor:
     """Where the uncontrolled orbit from `start` ends up; ValueError if it runs away."""
-    settled = system.orbit(vector(system.start), 1, SETTLE)[0]
-    points = system.orbit(settled, SAMPLES, EVERY[system.kind])
+    points = _sampled(system)
     if not np.isfinite(points).all():
         raise ValueError(
             f"{system}: the uncontrolled orbit from {system.start} runs away to infinity, so there is no "
@@ -60,6 +57,32 @@ def attractor(system: System) -> Attractor:
     return Attractor(_constant(points))
 
 
+def _sampled(system: System) -> Floats:
+    """`samples` settled states, [samples, D]: of one orbit, or of those whose chaos has not ended yet."""
+    if system.ensemble == 1 and not system.transient:
+        settled = system.orbit(vector(system.start), 1, system.settle)[0]
+        return system.orbit(settled, system.samples, system.sample_every)
+    states = system.scatter(np.random.default_rng(0), system.ensemble if system.ensemble > 1 else 256)
+    settle = system.settle // 20 if system.transient else system.settle
+    states = system.advance(states, np.zeros((system.n_pushes, states.shape[1])), settle)
+    kept: list[Floats] = []
+    while sum(part.shape[1] for part in kept) < system.samples:
+        states = states[:, ~system.decayed(states) & np.isfinite(states).all(axis=0)]
+        if states.shape[1] == 0:
+            break
+        kept.append(states)
+        states = system.advance(states, np.zeros((system.n_pushes, states.shape[1])), system.sample_every)
+    if not kept:
+        raise ValueError(f"{system}: no orbit is still chaotic after {settle} steps")
+    return np.ascontiguousarray(np.concatenate(kept, axis=1)[:, : system.samples].T)
+
+
+def plain(system: System) -> System:
+    """The same structure at the default parameters."""
+    default = type(system)()
+    return replace(system, **{name: getattr(default, name) for name in system.parameter_names()})
+
+
 @_remembered
 def ruler(system: System) -> tuple[Floats, Floats]:
     """(centre [D], scale [D]) of the attractor at the default parameters, rounded to two digits.
@@ -67,11 +90,20 @@ def ruler(system: System) -> tuple[Floats, Floats]:
     Rounded because chaos magnifies the last bit: the digits that differ between machines are no scale.
     Angles have (0, 1).
     """
-    reached = attractor(type(system)())
-    scale = np.array([rounded(half, 2) or 1.0 for half in reached.half_range])
-    centre = np.array([rounded(c, 2, unit) for c, unit in zip(reached.centre, scale, strict=True)])
+    points = attractor(plain(system)).points
+    low, high = (_alike(system, extreme(points, axis=0), extreme) for extreme in (np.min, np.max))
+    scale = np.array([rounded((b - a) / 2, 2) or 1.0 for a, b in zip(low, high, strict=True)])
+    centre = np.array([rounded((a + b) / 2, 2, s) for a, b, s in zip(low, high, scale, strict=True)])
     angle = np.isin(system.states, system.angles)
     return _constant(np.where(angle, 0.0, centre)), _constant(np.where(angle, 1.0, scale))
+
+
+def _alike(system: System, values: Floats, extreme: Callable[..., Floats]) -> Floats:
+    """One value for all sites of a component, [D] -> [D]."""
+    if not system.components:
+        return values
+    blocks = values.reshape(len(system.components), -1)
+    return np.repeat(extreme(blocks, axis=1), blocks.shape[1])
 
 
 @_remembered
@@ -82,7 +114,9 @@ def target(system: System) -> Floats:
             raise ValueError(f"{system}: at these parameters its target {system.target} does not exist")
         return _constant(vector(system.target))
     points, scale = attractor(system).points, ruler(system)[1]
-    found = [p for p in (newton(system, guess) for guess in points[:: SAMPLES // 64]) if p is not None]
+    found = [
+        p for p in (newton(system, guess) for guess in points[:: max(1, len(points) // 64)]) if p is not None
+    ]
     if not found:
         raise ValueError(
             f"{system}: no fixed point found near its attractor; state `target` in the system's file"
@@ -115,11 +149,11 @@ def push(system: System) -> float:
     Root mean square over the attractor of the change per iteration, or of the rate. Enough to steer near the
     target, far too little to drag the orbit there.
     """
-    default = type(system)()
+    default = plain(system)
     points = attractor(default).points[::16]
-    own = np.array([default.law_at(p) for p in points])
-    effect = np.array([default.law_at(p, 1.0) for p in points]) - own
-    change = own - points if system.kind == "map" else own
+    quiet = np.zeros((system.n_pushes, len(points)))
+    change = default.rates(points.T, quiet).T
+    effect = default.rates(points.T, quiet + 1.0).T - change
     acted = np.any(effect != 0, axis=0)
     if not acted.any():
         raise ValueError(
@@ -134,19 +168,22 @@ def control_interval(system: System) -> float:
     """One iteration of a map; of a flow an eighth of the time its fastest state needs for its half-range."""
     if system.kind == "map":
         return 1.0
-    default = type(system)()
+    default = plain(system)
     reached = attractor(default)
-    rates = np.array([default.law_at(p) for p in reached.points[::16]])
+    points = reached.points[::16]
+    rates = default.rates(points.T, np.zeros((system.n_pushes, len(points)))).T
     moving = np.where(np.isin(system.states, system.angles), 1.0, reached.half_range)
-    times = [half / _rms(rate) for half, rate in zip(moving, rates.T, strict=True) if half > 0]
+    times = [
+        half / _rms(rate) for half, rate in zip(moving, rates.T, strict=True) if half > 0 and _rms(rate) > 0
+    ]
     return float(max(1, round(min(times) / 8 / system.dt)) * system.dt)
 
 
-@_remembered
-def reward_scale(system: System) -> float:
-    """Root mean square distance of the uncontrolled orbit from the target: letting go costs 1 per step."""
-    default = type(system)()
-    return rounded(_rms(np.linalg.norm(attractor(default).points - target(default), axis=1)), 1) or 1.0
+@lru_cache(maxsize=64)
+def reward_scale(system: System, aim: "Goal") -> float:
+    """Root mean square of what the uncontrolled system is away from its goal: letting go costs 1 per step."""
+    away = aim.away(plain(system), attractor(plain(system)).points.T)
+    return 1.0 if away is None else rounded(_rms(np.linalg.norm(away, axis=0)), 1) or 1.0
 
 
 def _constant(values: Floats) -> Floats:

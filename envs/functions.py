@@ -10,8 +10,11 @@ import math
 import sys
 from typing import Any
 
-NAMES = ("sin", "cos", "tan", "exp", "log", "sqrt", "sinh", "cosh", "tanh", "atan")
-"""Every function the generated steppers know, under the name `math` and `torch` share."""
+SMOOTH = ("sin", "cos", "tan", "exp", "log", "sqrt", "sinh", "cosh", "tanh", "atan")
+"""The functions that sympy, numpy, torch and `math` know under one name."""
+
+NAMES = (*SMOOTH, "absolute", "sign")
+"""Every function the generated steppers know."""
 
 
 def _apply(name: str, x: Any) -> Any:
@@ -70,3 +73,18 @@ def tanh(x: Any) -> Any:
 def atan(x: Any) -> Any:
     """Inverse tangent."""
     return _apply("atan", x)
+
+
+def absolute(x: Any) -> Any:
+    """Absolute value; of a complex number z the analytic continuation z sign(Re z), not the modulus."""
+    if isinstance(x, complex) or type(x).__module__ == "numpy":
+        return x * sign(x)
+    return abs(x)
+
+
+def sign(x: Any) -> Any:
+    """1, 0 or -1, the derivative of `absolute`; of a complex number the sign of its real part."""
+    if isinstance(x, (int, float, complex)):
+        x = x.real
+        return 1.0 if x > 0 else -1.0 if x < 0 else x
+    return _apply("sign", x.real if hasattr(x, "real") else x)

@@ -67,6 +67,8 @@ class TaskDefaults:
     """The episode ends when a state leaves its centre by this many half-ranges of the attractor."""
     goal: str | None = None
     """One phrase for listings."""
+    aim: str = "hold"
+    """The goal, by its name in envs/goals."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,42 @@ class System:
     """Published exponents at the default parameters."""
     other_references: ClassVar[tuple[Reference, ...]] = ()
     """Published exponents at other parameters, each with its `at`."""
+    kinked: ClassVar[bool] = False
+    """Whether the equations have corners: then RK4 is not of fourth order where an orbit crosses one."""
     hamiltonian: ClassVar[bool] = False
     """Whether the uncontrolled flow keeps an energy: its exponents come in pairs of opposite sign."""
+    components: ClassVar[tuple[str, ...]] = ()
+    """For lattices and fields: what there is at every site; `states` has all sites of the first, then of the
+    next. They share one scale."""
+    pairs: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """States of a leader and of its follower."""
+    upright: ClassVar[tuple[float, ...]] = ()
+    """The state of standing, for pendulums."""
+    hanging: ClassVar[tuple[float, ...]] = ()
+    """The state of hanging at rest."""
+    ensemble: ClassVar[int] = 1
+    """Orbits that are sampled for the attractor side by side; 1 stands for 256 where chaos is transient."""
+    settle: ClassVar[int] = 20_000
+    """Steps until an orbit from `start` counts as settled; a twentieth of them where chaos is transient."""
+    samples: ClassVar[int] = 4096
+    """Points that stand for the attractor."""
+    sample_every: ClassVar[int] = 20
+    """Steps between them."""
     angles: ClassVar[tuple[str, ...]] = ()
     """States of period 2 pi: observed as cosine and sine, their distance is the chord 2 - 2 cos."""
+    view: ClassVar[tuple[str, ...]] = ()
+    """Two or three states that pictures show; empty: envs.render.trail chooses."""
+    drawing: ClassVar[Literal["trail", "field", "image", "pendulum"] | None] = None
+    """How pictures show it; None: envs.render chooses."""
+    versions: ClassVar[Mapping[int, str]] = {}
+    """What changed in each version of the task from 1 on; 0 is the initial one."""
     pushes: ClassVar[int] = 1
     """Number of pushes in the equations; with more than one they receive `push` as a tuple."""
     task: ClassVar[TaskDefaults] = TaskDefaults()
+    compiled: ClassVar[bool] = False
+    """Whether its kernels know a whole control interval, reward and observation included."""
+    namespace: ClassVar[str] = "chaos"
+    """First part of the task's id; adapters have their own."""
     version: ClassVar[int] = 0
     """Of the task: goes up whenever a change moves its numbers."""
 
@@ -107,6 +138,16 @@ class System:
     def target(self) -> tuple[float, ...] | None:
         """The state to hold, or None: the fixed point nearest to the attractor."""
         return None
+
+    @property
+    def equilibria(self) -> Mapping[str, tuple[float, ...]]:
+        """Unstable equilibria by name, for the setting `target_state`."""
+        return {}
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Names of what the law takes; () for kinds that see to it themselves."""
+        return (*self.states, "push")
 
     @property
     def n_pushes(self) -> int:
@@ -182,6 +223,26 @@ class System:
         self.kernels.advance(moved, held, self.dt, steps, self.parameter_vector)
         return moved
 
+    def carry(
+        self, states: Floats, push: Floats, alive: Floats, steps: int, low: Floats, high: Floats
+    ) -> None:
+        """`steps` steps of N lanes in place: states [D, N], push [n_pushes, N]; alive [N] is 1.0 or 0.0.
+
+        A lane whose next state leaves [low, high] ([D] each) or is not finite stays where it was and its
+        `alive` becomes 0.0; a lane that is not alive stays. Kinds that bring their own stepper look at the
+        end of the `steps` only.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # what blows up is caught below
+            moved = self.advance(states, push, steps)
+        box = (moved >= low[:, None]) & (moved <= high[:, None])
+        inside = box.all(axis=0) & (alive > 0.0)
+        states[:] = np.where(inside, moved, states)
+        alive[:] = inside
+
+    def rates(self, states: Floats, push: Floats) -> Floats:
+        """The time derivative of a flow, the change per iteration of a map: [D, N], [n_pushes, N] -> [D, N]."""
+        raise NotImplementedError
+
     def orbit(self, state: Floats, samples: int, every: int = 1) -> Floats:
         """The uncontrolled orbit after `state`, one sample each `every` steps: [samples, D]."""
         orbit = self.kernels.orbit(vector(state), samples, every, self.dt, self.parameter_vector)
@@ -213,7 +274,25 @@ class System:
 
 
 @dataclass(frozen=True)
-class Flow(System):
+class _Compiled(System):
+    """What Flow and Map share: their kernels look at the bounds after every step."""
+
+    compiled = True
+
+    def carry(
+        self, states: Floats, push: Floats, alive: Floats, steps: int, low: Floats, high: Floats
+    ) -> None:
+        """`steps` steps of N lanes in place inside bounds, as in System."""
+        self.kernels.carry(states, push, alive, self.dt, steps, low, high, self.parameter_vector)
+
+    def rates(self, states: Floats, push: Floats) -> Floats:
+        """The time derivative of a flow, the change per iteration of a map: [D, N], [n_pushes, N] -> [D, N]."""
+        found = np.asarray(self.kernels.law_at(states, push, self.parameter_vector))
+        return found - states if self.kind == "map" else found
+
+
+@dataclass(frozen=True)
+class Flow(_Compiled):
     """A differential equation; override `rate` and state `dt`, the fixed RK4 step."""
 
     kind = "flow"
@@ -225,12 +304,13 @@ class Flow(System):
 
 
 @dataclass(frozen=True)
-class Map(System):
+class Map(_Compiled):
     """An iteration; override `image`."""
 
     kind = "map"
     law = "image"
     dt = 1.0
+    sample_every = 7
 
     def image(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Next value of every state, called as `image(*states, push)`."""

@@ -35,7 +35,9 @@ class ChaosVectorEnv(VectorEnv[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[A
         **settings: Any,
     ) -> None:
         if render_mode is not None:
-            raise TypeError(f"{system}: there is nothing to render, got render_mode={render_mode!r}")
+            raise TypeError(
+                f"{system}: only a single environment draws itself, got render_mode={render_mode!r}"
+            )
         if AutoresetMode(autoreset_mode) is not AutoresetMode.SAME_STEP:
             raise ValueError(
                 f"{system}: the native vector environment resets in the same step (SAME_STEP), got "
@@ -51,6 +53,7 @@ class ChaosVectorEnv(VectorEnv[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[A
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._lanes = Lanes(self.task, self.num_envs)
         self._generators: list[np.random.Generator] = []
+        self._seen = np.empty(self.observation_space.shape or ())
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -63,7 +66,8 @@ class ChaosVectorEnv(VectorEnv[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[A
         self._restart(lanes)
         if chosen is not None:
             self._lanes.place(lanes, np.tile(chosen, (len(lanes), 1)))
-        return self._lanes.observe(np.arange(self.num_envs)).astype(self._lanes.dtype), {}
+        self._seen[lanes] = self._lanes.observe(lanes, self._generators)
+        return self._seen.astype(self._lanes.dtype), {}
 
     def step(self, actions: npt.NDArray[Any]) -> Batch:
         """One control interval of every lane; the arrays returned are the caller's to keep."""
@@ -71,8 +75,8 @@ class ChaosVectorEnv(VectorEnv[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[A
             raise ResetNeeded(f"{self.task.id}: call reset() before step()")
         reward = np.empty(self.num_envs)
         over = np.empty((2, self.num_envs), dtype=np.bool_)
-        done = self._lanes.advance(actions, reward, over)
-        seen = self._lanes.seen.astype(self._lanes.dtype)
+        done, self._seen = self._lanes.advance(actions, reward, over, self._generators)
+        seen = self._seen.astype(self._lanes.dtype)
         infos = self._start_anew(seen, over) if done else {}
         return seen, reward, over[0], over[1], infos
 
@@ -87,6 +91,7 @@ class ChaosVectorEnv(VectorEnv[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[A
             "state": self.states.tolist(),
             "step": self._lanes.clock.tolist(),
             "random": [generator.bit_generator.state for generator in self._generators],
+            **self._lanes.extras(),
         }
 
     def set_state(self, saved: dict[str, Any]) -> None:
@@ -97,6 +102,7 @@ class ChaosVectorEnv(VectorEnv[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[A
             )
         self._lanes.state[:] = np.array(saved["state"]).T
         self._lanes.clock[:] = saved["step"]
+        self._lanes.set_extras(saved)
         self._generators = [np.random.default_rng() for _ in range(self.num_envs)]
         for generator, state in zip(self._generators, saved["random"], strict=True):
             generator.bit_generator.state = state
@@ -109,12 +115,12 @@ class ChaosVectorEnv(VectorEnv[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[A
         for lane, last in zip(lanes.tolist(), seen[lanes], strict=True):
             final[lane] = last
         self._restart(lanes)
-        seen[lanes] = self._lanes.observe(lanes)
+        self._seen[lanes] = self._lanes.observe(lanes, self._generators)
+        seen[lanes] = self._seen[lanes]
         return {"final_obs": final, "_final_obs": ended, "final_info": {}, "_final_info": ended.copy()}
 
     def _restart(self, lanes: npt.NDArray[np.intp]) -> None:
-        drawn = [self._lanes.draw(self._generators[lane]) for lane in lanes.tolist()]
-        self._lanes.place(lanes, self._lanes.starts[drawn])
+        self._lanes.place(lanes, self._lanes.draw([self._generators[lane] for lane in lanes.tolist()]))
 
     def _seed(self, seed: int | list[int | None] | None, mask: npt.NDArray[np.bool_]) -> None:
         """New generators where a seed is given; without one, lanes go on with theirs."""

@@ -1,7 +1,7 @@
 """The double pendulum: chaos that lasts as long as its energy."""
 
 from dataclasses import dataclass
-from math import pi
+from math import pi, radians
 
 from envs.functions import cos, sin
 from envs.system import Flow, Reference, TaskDefaults
@@ -17,8 +17,9 @@ class DoublePendulum(Flow):
 
     The task: suppress chaos. The torque has to take 29.4 J out of a pendulum released with both rods level
     and bring it to rest; 5 N m is a quarter of the 19.6 N m at which gravity can pull on the upper rod, so it
-    can brake but not hold. The free pendulum keeps its energy and its exponents depend on it: the reference
-    is for rest at (90, 90) degrees, the default start. RK4 with dt = 0.005 loses 2e-6 J per second.
+    can brake but not hold. The free pendulum keeps its energy and its exponents depend on it: it is released
+    at rest at (release1, release2), which are not in the equations. RK4 with dt = 0.005 loses 2e-6 J per second
+    from (90, 90) degrees.
 
     Source: L. D. Landau and E. M. Lifshitz, Mechanics, section 5, problem 1 (the Lagrangian).
     """
@@ -28,13 +29,31 @@ class DoublePendulum(Flow):
     l1: float = 1.0
     l2: float = 1.0
     g: float = 9.81
+    release1: float = pi / 2
+    release2: float = pi / 2
 
     states = ("theta1", "theta2", "omega1", "omega2")
     angles = ("theta1", "theta2")
-    start = (pi / 2, pi / 2, 0.0, 0.0)
+    hamiltonian = True
+    hanging = (0.0, 0.0, 0.0, 0.0)
+    upright = (pi, pi, 0.0, 0.0)
     dt = 0.005
     reference = Reference(
         (0.911, 0.0, 0.0, -0.911), stderr=0.015, source="RK4 and QR over 5e3 s from rest at (90, 90) degrees"
+    )
+    other_references = (
+        Reference(
+            (1.428, 0.0, 0.0, -1.428),
+            stderr=0.009,
+            source="RK4 and QR over 5e3 s from rest at (120, 120) degrees",
+            at={"release1": radians(120), "release2": radians(120)},
+        ),
+        Reference(
+            (1.020, 0.0, 0.0, -1.020),
+            stderr=0.020,
+            source="RK4 and QR over 5e3 s from rest at (180, 179.4) degrees",
+            at={"release1": pi, "release2": radians(179.4)},
+        ),
     )
     # Distance 3 costs 1, velocities count by the pendulum's own sqrt(g / l) = 3.1 per second.
     task = TaskDefaults(
@@ -44,7 +63,12 @@ class DoublePendulum(Flow):
         reward_scale=(3.0, 3.0, 9.0, 9.0),
         goal="come to rest hanging",
     )
-    target = (0.0, 0.0, 0.0, 0.0)
+    target = hanging
+
+    @property
+    def start(self):
+        """At rest at the release angles."""
+        return self.release1, self.release2, 0.0, 0.0
 
     def rate(self, theta1, theta2, omega1, omega2, push):
         m1, m2, l1, l2, g = self.m1, self.m2, self.l1, self.l2, self.g

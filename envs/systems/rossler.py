@@ -27,6 +27,14 @@ class Rossler(Flow):
         stderr=0.0003,
         source="RK4 and QR over 6e5 time units; Sprott: 0.0714, 0, -5.3943",
     )
+    other_references = (
+        Reference(
+            (0.0880, 0.0, -9.799),
+            stderr=(0.0009, 0.0009, 0.004),
+            source="RK4 and QR; Wolf et al., Physica D 16, 285 (1985): 0.090, 0, -9.77",
+            at={"a": 0.15, "b": 0.2, "c": 10.0},
+        ),
+    )
 
     def rate(self, x, y, z, push):
         return -y - z, x + self.a * y + push, self.b + z * (x - self.c)

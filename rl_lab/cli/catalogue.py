@@ -1,11 +1,14 @@
 """envs and agents: what there is, and what each thing is."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from rl_lab.cli import show
+from rl_lab.cli.card import print_card
 from rl_lab.cli.work import JsonOption
+from rl_lab.errors import UserError
 
 envs_app = typer.Typer(no_args_is_help=True, help="The worlds.\n\nExample:  rl-lab envs show chaos/Lorenz-v0")
 agents_app = typer.Typer(no_args_is_help=True, help="The learners.\n\nExample:  rl-lab agents show trpo")
@@ -71,6 +74,7 @@ def show_env(
     made = tasks.make(Env(env_id, env_id, settings))
     if env_id in envs.ids():
         card = envs.card(env_id, **settings)
+        card["kaplan_yorke"] = _kaplan_yorke(card)
     else:
         card = {
             "id": env_id,
@@ -81,11 +85,83 @@ def show_env(
     made.close()
     if as_json:
         show.document(card)
+    elif env_id in envs.ids():
+        print_card(card)
     else:
         show.facts(
             (key.replace("_", " "), _plain(value)) for key, value in card.items() if value not in (None, [])
         )
     return 0
+
+
+@envs_app.command("plot")
+def plot_env(
+    env_id: Annotated[str, typer.Argument(metavar="ID", help="A chaotic task.")],
+    set_: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The PNG; default: the task's name in the current directory.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws the starts.", min=0, max=2**31 - 1)] = 0,
+    as_json: JsonOption = False,
+) -> int:
+    """Draw a task: attractor, an episode with and without control, neighbours that part and their rate.
+
+    Example:  rl-lab envs plot chaos/Lorenz-v0 --set rho=35 --out lorenz35.png
+    """
+    from rl_lab.study import tasks
+
+    settings = settings_from(set_)
+    tasks.chaotic(env_id, settings)  # says so if there is none
+    path = out or Path(f"{env_id.split('/')[-1].rpartition('-v')[0].lower()}.png")
+    _refuse(path)
+    from envs.task import resolve
+    from rl_lab.report.portrait import draw, portrait
+    from rl_lab.report.publish import png
+
+    try:
+        found = portrait(resolve(env_id, settings), seed)
+        _write_new(path, png(draw(found)))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    facts = {"id": env_id, "picture": str(path), **found.document()}
+    if as_json:
+        show.document(facts)
+        return 0
+    known = facts["reference"]
+    rate = (
+        "neighbours do not part far enough for a fit"
+        if facts["rate"] is None
+        else "{rate:.4g} ± {stderr:.2g} {unit}"
+    )
+    show.facts(
+        [
+            ("picture", str(path)),
+            ("fitted rate", rate.format(**facts)),
+            (
+                "reference",
+                f"{known['exponent']:.4g} ± {known['stderr']:.2g}" if known else "none at these parameters",
+            ),
+            ("control", facts["control"]),
+            ("holds", "{caught} of {of} starts".format(**facts["held"]) if facts["held"] else "not tried"),
+        ]
+    )
+    return 0
+
+
+def _refuse(path: Path) -> None:
+    """UserError where the picture cannot go; nothing on disk is ever overwritten."""
+    if path.exists() or path.is_symlink():
+        raise UserError(f"{path} is there already and is left as it is; choose another --out")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no directory {path.parent}")
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    try:
+        with open(path, "xb") as file:
+            file.write(content)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
 
 
 @envs_app.command("check")
@@ -158,6 +234,15 @@ def show_agent(
     rows = [(s["name"], _plain(s["default"]), s["allowed"], s["meaning"]) for s in settings]
     show.table(("setting", "default", "allowed", "meaning"), rows)
     return 0
+
+
+def _kaplan_yorke(card: dict[str, Any]) -> float | None:
+    """Dimension of the attractor, where every exponent is published."""
+    from rl_lab.probes.dimension import kaplan_yorke
+
+    known = card["reference"]
+    complete = known is not None and len(known["exponents"]) == card["state_dim"]
+    return kaplan_yorke(known["exponents"]) if complete else None
 
 
 def _envs() -> Any:

@@ -7,44 +7,75 @@ adaptive solver reports 0 for a stable focus when its tolerance exceeds the dist
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from envs.card import reference as reference_of
 from envs.system import Floats, System, vector
+from rl_lab.probes.blocks import block_stderr, correlation_note, drift_note
+from rl_lab.probes.dimension import entropy, kaplan_yorke, kaplan_yorke_stderr
+from rl_lab.probes.escape import Survivors, survive
+from rl_lab.probes.rates import Rates, unit_of
 
 STEPS = 20_000_000
-"""Default number of steps for up to three states: about two seconds."""
-SETTLE = 100_000
-"""Default number of discarded steps; the frame turns into place in them too."""
-QR_EVERY = {"flow": 10, "map": 1}
-"""Steps between orthonormalisations; few enough that no vector is lost in the shadow of another."""
+"""Default number of steps for three states and three vectors: about two seconds."""
+SETTLE = {"field": 4000}
+"""Default number of discarded steps, 100 000 for other kinds; the frame turns into place in them too."""
+QR_EVERY = {"map": 1, "field": 5}
+"""Steps between orthonormalisations, 10 for other kinds; few enough that no vector is lost in another's shadow."""
+ALL = 12
+"""Up to this many states all exponents are measured unless fewer are asked for."""
+SAME = 1e-4
+"""Difference between exponents of two starts that no test takes for two attractors."""
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """All Lyapunov exponents of a system, largest first, in nats per time unit or per iteration."""
+    """The largest Lyapunov exponents of a system, falling, in nats per time unit or per iteration."""
 
     system: System
     exponents: tuple[float, ...]
     stderr: tuple[float, ...]
-    """One standard error each, from the means of equally long blocks."""
+    """One standard error each, from the means of equally long blocks (of survivors: from their spread)."""
     time: float
-    """Time units or iterations averaged over."""
+    """Time units or iterations averaged over, all starts together."""
     note: str | None = None
-    """A sentence, if the orbit ended on a fixed point: then these are its eigenvalues, not chaos."""
+    """Sentences, where the numbers are not what they seem: a fixed point, a transient, several attractors."""
+    blocks: tuple[tuple[float, ...], ...] = ()
+    """Means of the blocks (of survivors: of each), one row per block."""
+    by_start: tuple[tuple[float, ...], ...] = ()
+    """Exponents from each start, if there were several."""
+    escape: Survivors | None = None
+    """Of a system whose chaos is transient: how fast orbits leave it, and the exponents while they stay."""
+    survivors: bool = False
+    """Whether `exponents` are those of the orbits still on the chaotic saddle."""
 
     @property
     def unit(self) -> str:
         """Unit of the exponents."""
-        return "nats per iteration" if self.system.kind == "map" else "nats per time unit"
+        return unit_of(self.system)
+
+    @property
+    def rates(self) -> Rates:
+        """The exponents as rates: per step, and in bits."""
+        return Rates(self.exponents, self.stderr, self.system.dt, self.unit)
 
     @property
     def kaplan_yorke(self) -> float:
-        """Kaplan-Yorke dimension of the attractor."""
+        """Kaplan-Yorke dimension of the attractor; at least this if all measured exponents together grow."""
         return kaplan_yorke(self.exponents)
+
+    @property
+    def kaplan_yorke_stderr(self) -> float:
+        """Its standard error."""
+        return kaplan_yorke_stderr(np.array(self.blocks)) if len(self.blocks) > 1 else 0.0
+
+    @property
+    def entropy(self) -> tuple[float, float]:
+        """Sum of the positive exponents (Pesin's entropy) and its standard error, in the same unit."""
+        return entropy(np.array(self.blocks)) if len(self.blocks) > 1 else (0.0, 0.0)
 
     @property
     def reference(self) -> dict[str, Any] | None:
@@ -53,11 +84,18 @@ class Spectrum:
 
     @property
     def deviations(self) -> tuple[float, ...] | None:
-        """Distance from the reference in combined standard errors, per exponent."""
-        if self.reference is None:
+        """Distance from the reference in combined standard errors, for as many exponents as both have.
+
+        None without a reference, and where it is about survivors and this is not, or the other way round.
+        """
+        known = self.system.published
+        if known is None or known.survivors != self.survivors:
             return None
-        off = np.subtract(self.exponents, self.reference["exponents"])
-        return tuple((off / np.hypot(self.stderr, self.reference["stderr"])).tolist())
+        count = min(len(self.exponents), len(known.exponents))
+        off = np.subtract(self.exponents[:count], known.exponents[:count])
+        combined = np.hypot(self.stderr[:count], known.stderrs[:count])
+        # Exponents that an equation fixes exactly (a clock's 0) have no error but rounding.
+        return tuple((off / np.maximum(combined, 1e-9)).tolist())
 
     def document(self, env_id: str) -> dict[str, Any]:
         """What `rl-lab probe lyapunov --json` prints."""
@@ -69,6 +107,17 @@ class Spectrum:
             "kaplan_yorke": self.kaplan_yorke,
             "time": self.time,
             "reference": self.reference,
+            "per_step": list(self.rates.per_step),
+            "per_step_stderr": list(self.rates.per_step_stderr),
+            "dt": self.system.dt,
+            "kaplan_yorke_stderr": self.kaplan_yorke_stderr,
+            "entropy": self.entropy[0],
+            "entropy_stderr": self.entropy[1],
+            "deviations": list(self.deviations) if self.deviations is not None else None,
+            "survivors": self.survivors,
+            "escape": self.escape.document() if self.escape else None,
+            "by_start": [list(row) for row in self.by_start],
+            "note": self.note,
         }
 
 
@@ -79,62 +128,154 @@ def spectrum(
     settle: float | None = None,
     blocks: int = 20,
     seed: int = 0,
+    vectors: int | None = None,
+    starts: int = 1,
+    survivors: bool | None = None,
 ) -> Spectrum:
     """Measure the spectrum over `time` (time units, iterations) after discarding `settle`.
 
-    The orbit starts at the system's `start`; `seed` chooses the first frame. ValueError if the orbit runs
-    away.
+    The first orbit starts at the system's `start`, further `starts` at its `scatter`; they share `time`. `seed`
+    chooses them and the first frame. `vectors`: how many exponents; by default all of up to 12 states, and of
+    larger systems as many as are published. `survivors`: of a system whose chaos is transient, exponents of the
+    orbits still on the saddle in place of the long run's; by default what the reference is about. ValueError if
+    the orbit runs away.
     """
-    block = _steps(system, "time", time, _default_steps(system)) // blocks if blocks > 1 else 0
-    if block < 1:
+    count = _vectors(system, vectors)
+    if survivors is None:
+        survivors = bool(system.transient and system.published and system.published.survivors)
+    escape = (
+        survive(system, vectors=count, seed=seed, longest=time if survivors else None)
+        if system.transient
+        else None
+    )
+    if survivors and escape is None:
         raise ValueError(
-            f"{system}: blocks must be at least 2 and no more than the steps in time, got {blocks}"
+            f"{system}: its chaos is not known to be transient, so there are no survivors to ask for"
         )
-    frame, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(len(system.states),) * 2))
-    state, every = vector(system.start), QR_EVERY[system.kind]
-    state, frame, _ = system.stretch(state, frame, _steps(system, "settle", settle, SETTLE), every)
-    _require_bounded(system, state)
-    rates = np.empty((blocks, len(system.states)))
+    if survivors and escape:
+        return _of_survivors(escape)
+    block = (
+        _steps(system, "time", time, default_steps(system, count)) // (blocks * starts) if blocks > 1 else 0
+    )
+    if block < 1 or starts < 1:
+        raise ValueError(
+            f"{system}: blocks must be at least 2 (starts at least 1) and no more than the steps in time, got "
+            f"{blocks} (and {starts})"
+        )
+    generator = np.random.default_rng(seed)
+    frame, _ = np.linalg.qr(generator.normal(size=(len(system.states), count)))
+    first = vector(system.start)[:, None]
+    others = system.scatter(generator, starts - 1) if starts > 1 else first[:, :0]
+    skip = _steps(system, "settle", settle, SETTLE.get(system.kind, 100_000))
+    runs = [_run(system, start, frame, skip, block, blocks) for start in np.hstack([first, others]).T]
+    rates = np.vstack([run for run, _ in runs])
+    order = np.argsort(-rates.mean(axis=0), kind="stable")
+    by_start = [run[:, order] for run, _ in runs]
+    found = _averaged(system, by_start, block * system.dt)
+    notes = [_fixed_point_note(system, state) for _, state in runs[:1]] + [found.note, _too_few_note(found)]
+    if escape:
+        notes.append(_transient_note(escape))
+    return replace(found, escape=escape, note="; ".join(note for note in notes if note) or None)
+
+
+def default_steps(system: System, vectors: int) -> int:
+    """A few seconds for any dimension, by counting operations (never by the clock: results must repeat)."""
+    size = len(system.states)
+    if system.kind == "field":
+        return int(4e6 / (100 + 0.15 * size * vectors))
+    coupled = min(size, 6)  # states of large systems depend on their neighbours only
+    return int(STEPS * min(1.0, 54 / (size * vectors * (coupled + vectors))))
+
+
+def _vectors(system: System, asked: int | None) -> int:
+    size = len(system.states)
+    if asked is not None:
+        if not 1 <= asked <= size:
+            raise ValueError(f"{system}: vectors must be 1 to {size}, got {asked}")
+        return asked
+    if size <= ALL and system.kind in ("flow", "map"):
+        return size
+    known = system.published or system.reference
+    return min(size, len(known.exponents) if known else 4)
+
+
+def _run(
+    system: System, start: Floats, frame: Floats, skip: int, block: int, blocks: int
+) -> tuple[Floats, Floats]:
+    """Means of the blocks [blocks, k] and the last state."""
+    every = QR_EVERY.get(system.kind, 10)
+    state, frame, _ = system.stretch(start, frame, skip, every)
+    _require_bounded(system, start, state)
+    rates = np.empty((blocks, frame.shape[1]))
     for b in range(blocks):
         state, frame, growth = system.stretch(state, frame, block, every)
-        _require_bounded(system, state)
+        _require_bounded(system, start, state)
         rates[b] = growth / (block * system.dt)
-    order = np.argsort(-rates.mean(axis=0), kind="stable")
-    rates = rates[:, order]
+    return rates, state
+
+
+def _averaged(system: System, by_start: Sequence[Floats], block: float) -> Spectrum:
+    """Mean over all blocks; where the starts do not agree their spread is the error, and a note says so."""
+    rates = np.vstack(by_start)
+    stderr = block_stderr(rates)
+    note = drift_note(by_start[0][:, 0]) or correlation_note(by_start[0][:, 0])
+    means = np.array([run.mean(axis=0) for run in by_start])
+    if len(by_start) > 1:
+        errors = np.array([block_stderr(run) for run in by_start])
+        lowest, highest = int(np.argmin(means[:, 0])), int(np.argmax(means[:, 0]))
+        apart = means[highest, 0] - means[lowest, 0]
+        if apart > 5 * np.hypot(errors[highest, 0], errors[lowest, 0]) + SAME:
+            note = (
+                f"orbits from different starts do not agree: the largest exponent is {means[lowest, 0]:.4g} from one "
+                f"and {means[highest, 0]:.4g} from another, so there are several attractors or orbits that stick; "
+                "the mean over starts is nobody's exponent"
+            )
+        stderr = np.maximum(stderr, block_stderr(means))
     return Spectrum(
         system,
         exponents=tuple(rates.mean(axis=0).tolist()),
-        stderr=tuple(block_stderr(rates).tolist()),
-        time=blocks * block * system.dt,
-        note=_fixed_point_note(system, state),
+        stderr=tuple(stderr.tolist()),
+        time=len(rates) * block,
+        note=note,
+        blocks=tuple(map(tuple, rates.tolist())),
+        by_start=tuple(map(tuple, means.tolist())) if len(by_start) > 1 else (),
     )
 
 
-def kaplan_yorke(exponents: Sequence[float]) -> float:
-    """j + (l_1 + ... + l_j) / |l_{j+1}| with j the largest number of exponents whose sum is not negative.
-
-    0 if all are negative, their number if all together do not contract. Source: Kaplan and Yorke, Lecture
-    Notes in Mathematics 730, 204 (1979).
-
-    >>> round(kaplan_yorke([0.9, 0.0, -14.5]), 4)
-    2.0621
-    """
-    falling = sorted(exponents, reverse=True)
-    sums = np.cumsum(falling)
-    kept = int(np.sum(np.logical_and.accumulate(sums >= 0)))
-    if kept == 0 or kept == len(falling):
-        return float(kept)
-    return float(kept + sums[kept - 1] / abs(falling[kept]))
-
-
-def block_stderr(rates: Floats) -> Floats:
-    """Standard error of the mean of blocks, [blocks, k] -> [k]."""
-    return np.asarray(rates.std(axis=0, ddof=1) / np.sqrt(len(rates)))
+def _of_survivors(escape: Survivors) -> Spectrum:
+    note = (
+        f"the chaos of these parameters is transient: orbits leave it at a rate of {escape.rate:.4g} ± "
+        f"{escape.rate_stderr:.2g} ({escape.document()['rate_unit']}); these are means over {escape.survivors} orbits "
+        "still on the saddle"
+    )
+    return Spectrum(
+        escape.system,
+        escape.rates.values,
+        escape.rates.stderr,
+        time=escape.survivors * escape.window,
+        note="; ".join(part for part in (note, escape.note) if part),
+        blocks=escape.each,
+        escape=escape,
+        survivors=True,
+    )
 
 
-def _default_steps(system: System) -> int:
-    """A few seconds for any dimension: k vectors of k entries through a k x k matrix."""
-    return int(STEPS * min(1.0, 3 / len(system.states)) ** 5)
+def _transient_note(escape: Survivors) -> str:
+    return (
+        "the chaos of these parameters is transient and these are the exponents of where the orbit ends, not of the "
+        f"chaos: orbits leave it at a rate of {escape.rate:.4g} ± {escape.rate_stderr:.2g} "
+        f"({escape.document()['rate_unit']}), and until then the largest exponent is {escape.rates.values[0]:.4g} ± "
+        f"{escape.rates.stderr[0]:.2g}"
+    )
+
+
+def _too_few_note(found: Spectrum) -> str | None:
+    if len(found.exponents) == len(found.system.states) or sum(found.exponents) < 0:
+        return None
+    return (
+        f"the {len(found.exponents)} exponents measured do not add up to less than zero, so the Kaplan-Yorke dimension "
+        "is larger than stated; ask for more vectors"
+    )
 
 
 def _steps(system: System, name: str, time: float | None, default: int) -> int:
@@ -145,10 +286,10 @@ def _steps(system: System, name: str, time: float | None, default: int) -> int:
     return round(time / system.dt)
 
 
-def _require_bounded(system: System, state: Floats) -> None:
+def _require_bounded(system: System, start: Floats, state: Floats) -> None:
     if not np.isfinite(state).all():
         raise ValueError(
-            f"{system}: the uncontrolled orbit from {system.start} runs away to infinity, so it has no "
+            f"{system}: the uncontrolled orbit from {tuple(start.tolist())} runs away to infinity, so it has no "
             "exponents; choose parameters with a bounded orbit"
         )
 
@@ -158,5 +299,5 @@ def _fixed_point_note(system: System, state: Floats) -> str | None:
     moved = system.step(state) - state
     if np.max(np.abs(moved) / system.dt) > 1e-9 * (1 + np.max(np.abs(state))):
         return None
-    point = ", ".join(f"{value:.6g}" for value in state)
+    point = ", ".join(f"{value:.6g}" for value in state[:9]) + (", ..." if len(state) > 9 else "")
     return f"the orbit ended on the fixed point ({point}): these are its eigenvalues' real parts, not chaos"

@@ -8,6 +8,7 @@ import pytest
 
 import envs
 from envs import derive
+from envs.goals.hold import Hold
 
 LORENZ = envs.systems()["Lorenz"]
 
@@ -16,7 +17,7 @@ def test_for_lorenz_the_rules_find_what_was_chosen_by_hand():
     """Its file states push 10, control interval 0.05, reward scale 20; the rules would have said the same."""
     system = LORENZ()
     assert derive.push(system) == system.task.push
-    assert derive.reward_scale(system) == system.task.reward_scale
+    assert derive.reward_scale(system, Hold()) == system.task.reward_scale
     assert derive.control_interval(system) == pytest.approx(system.task.control_interval, rel=0.3)
 
 

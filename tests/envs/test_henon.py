@@ -59,3 +59,45 @@ def test_pushing_at_random_throws_the_orbit_out_of_the_basin():
     batch.action_space.seed(0)
     ended = sum(int(batch.step(batch.action_space.sample())[2].sum()) for _ in range(100))
     assert ended > 10
+
+
+def captured_after(push, lanes=512, hold=30):
+    """Mean time until feedback along the unstable direction holds the orbit, by chaos/Henon-v0 itself.
+
+    OGY: push only what cancels the unstable part of the error, and only where the bound allows it, near the
+    target. The time is total time over captures, so that lanes not caught yet count. Returns it with its
+    relative standard error.
+    """
+    batch = gymnasium.make_vec("chaos/Henon-v0", num_envs=lanes, push=push, steps=10**9, dtype="float64")
+    values, vectors = np.linalg.eig(batch.task.system.jacobian(batch.task.target))
+    unstable = int(np.argmax(np.abs(values)))
+    left = np.linalg.inv(vectors)[unstable]
+    gain, (centre, scale) = -values[unstable] * left / left[0], batch.task.ruler
+    limit = round(min(6000, 1000 + 40 / push))
+    seen, held, times = batch.reset(seed=0)[0], np.zeros(lanes, dtype=int), np.full(lanes, limit)
+    for step in range(limit + hold):
+        error = centre + scale * seen - batch.task.target
+        wanted = error @ gain
+        near = (np.abs(wanted) <= push) & (np.linalg.norm(error, axis=1) < 0.5 * push**0.5)
+        held = np.where(near, held + 1, 0)
+        times[(held == hold) & (times == limit)] = step - hold + 1
+        seen = batch.step((np.where(near, wanted, 0.0) / push)[:, None])[0]
+    captures = int(np.sum(times < limit))
+    return times.sum() / captures, captures**-0.5
+
+
+def test_capture_time_of_ogy_grows_like_a_power_of_the_push_bound():
+    """1.176 = 1 + ln|lu| / (2 ln(1/|ls|)); the fractal adds steps that repeat when the bound shrinks by ls^2.
+
+    Fitted over one such period, a factor of 41: the steps leave about 0.1 of the exponent uncertain. Source: E.
+    Ott, C. Grebogi, J. A. Yorke, Physical Review Letters 64, 1196 (1990).
+    """
+    stable, unstable = 0.15594632, 1.92373886
+    expected = 1 + np.log(unstable) / (2 * np.log(1 / stable))
+    assert expected == pytest.approx(1.17605, abs=1e-5)
+    bounds = np.geomspace(0.06, 0.06 * stable**2, 8)
+    times, errors = np.array([captured_after(bound) for bound in bounds]).T
+    assert times[-1] > 50 * times[0]
+    (slope, _), covariance = np.polyfit(np.log(bounds), np.log(times), 1, w=1 / errors, cov="unscaled")
+    assert covariance[0, 0] ** 0.5 < 0.03
+    assert -slope == pytest.approx(expected, abs=0.15)

@@ -7,6 +7,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
 import envs
+from envs.single import ChaosEnv
 
 LORENZ = "chaos/Lorenz-v0"
 
@@ -70,9 +71,11 @@ def test_other_autoreset_modes_are_refused(mode):
         gymnasium.make_vec(LORENZ, num_envs=2, autoreset_mode=mode)
 
 
-def test_rendering_is_refused_in_the_way_stable_baselines3_understands():
-    with pytest.raises(TypeError, match="nothing to render"):
+def test_the_vector_environment_refuses_to_render_in_the_way_stable_baselines3_understands():
+    with pytest.raises(TypeError, match="only a single environment draws itself"):
         gymnasium.make_vec(LORENZ, num_envs=2, render_mode="rgb_array")
+    with pytest.raises(ValueError, match="render_mode must be 'rgb_array' or None, got 'human'"):
+        ChaosEnv(LORENZ, render_mode="human")
 
 
 @pytest.mark.parametrize(
