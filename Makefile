@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint setup clean
+.PHONY: quickstart test nightly lint setup clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -18,6 +18,11 @@ quickstart: setup
 
 test: setup
 	WANDB_MODE=offline OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+
+# Everything, averages 20 times as long, and the table of the catalogue measured again: hours.
+nightly: setup
+	RL_LAB_PATIENCE=20 WANDB_MODE=offline OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "nightly or not nightly"
+	OMP_NUM_THREADS=1 $(BIN)/rl-lab probe lyapunov --all --long --jobs 2 --markdown docs/exponents.md
 
 lint: setup
 	$(BIN)/ruff check .

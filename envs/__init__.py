@@ -9,7 +9,7 @@ import gymnasium as _gymnasium
 
 from envs import adapters as _adapters
 from envs import registry as _registry
-from envs.card import card
+from envs.card import card, summary
 from envs.check import Check, check
 from envs.system import ContractError, Flow, Map, Reference, System, TaskDefaults
 from envs.task import resolve as _resolve
@@ -26,6 +26,8 @@ __all__ = [
     "card",
     "check",
     "ids",
+    "knows",
+    "summary",
     "system_of",
     "systems",
 ]
@@ -47,6 +49,11 @@ def ids() -> list[str]:
 def adapted() -> list[str]:
     """Gymnasium ids of the tasks that need somebody else's package: dysts/..., controlgym/..."""
     return _adapters.ids()
+
+
+def knows(id: str) -> bool:
+    """Whether an id is a task whose equations are known here: all but other people's environments."""
+    return id in _registry.entries() or id in _adapters.dysts.ids()
 
 
 def system_of(id: str, **settings: Any) -> System:

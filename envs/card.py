@@ -2,12 +2,13 @@
 
 import inspect
 import re
+from dataclasses import fields, replace
 from math import exp, log
 from typing import Any
 
 from envs import registry
 from envs.system import Reference, System
-from envs.task import Task, resolve
+from envs.task import Task, interval, resolve
 
 GAMMAS = (0.95, 0.99, 0.999)
 """Discounts at which the smoothness of the value function is told."""
@@ -36,10 +37,33 @@ def card(env_id: str, **settings: Any) -> dict[str, Any]:
         "source": published.source if published else source(type(system)),
         "lyapunov_times": _lyapunov_times(task),
         "remarks": published.remarks if published else None,
-        **_equations(system),
+        **_equations(system, own_task=published is None),
         **_task(task),
         **_chaos(task),
         "versions": versions(system),
+    }
+
+
+def summary(env_id: str) -> dict[str, Any]:
+    """What listings show of a task, from what its files state: nothing is compiled or integrated."""
+    entry = registry.entry(env_id)
+    settings = dict(entry.settings)
+    floats = {f.name for f in fields(entry.system)}
+    system = replace(entry.system(), **{k: v for k, v in settings.items() if k in floats})
+    known, told = system.published, entry.published
+    steps = settings.get("steps", system.task.steps or 200)
+    held = settings.get("control_interval") or interval(system)
+    return {
+        "id": entry.id,
+        "system": type(system).__name__,
+        "kind": system.kind,
+        "state_dim": len(system.states),
+        "action_dim": system.n_pushes,
+        "goal": told.goal if told else system.task.goal or system.task.aim,
+        "dt": system.dt,
+        "reference": reference(system),
+        "source": told.source if told else source(type(system)),
+        "lyapunov_times": round(steps * held * max(known.exponents), 2) if known else None,
     }
 
 
@@ -92,8 +116,11 @@ def _lyapunov_times(task: Task) -> float | None:
     return round(task.horizon * max(known.exponents), 2) if known else None
 
 
-def _equations(system: System) -> dict[str, Any]:
+def _equations(system: System, own_task: bool) -> dict[str, Any]:
+    """`own_task`: whether what the system's file says of its own task is about this one."""
     text = inspect.cleandoc(type(system).__doc__ or "").split("Source:")[0]
+    if not own_task:
+        text = "\n\n".join(p for p in text.split("\n\n") if not p.startswith("The task:"))
     return {
         "description": " ".join(text.split()),
         "paragraphs": [" ".join(part.split()) for part in text.split("\n\n") if part.strip()],
@@ -101,7 +128,14 @@ def _equations(system: System) -> dict[str, Any]:
         "states": list(system.states),
         "angles": list(system.angles),
         "parameters": system.parameters,
+        "structure": _structure(system),
     }
+
+
+def _structure(system: System) -> dict[str, Any]:
+    """Fields that are no parameters of the equations: sizes, numbers of actuators, switches."""
+    own = (f.name for f in fields(system) if f.name not in (*system.parameters, "actuator"))
+    return {name: getattr(system, name) for name in own}
 
 
 def _task(task: Task) -> dict[str, Any]:
@@ -114,8 +148,8 @@ def _task(task: Task) -> dict[str, Any]:
         "steps": task.steps,
         "reward": f"{task.aim.sentence(task)}; escape pays {-task.worst:.3g} for every step left",
         "reward_best": task.aim.best(task),
-        "reward_worst": -task.worst,
-        "escape_reward": -task.worst * task.steps,
+        "reward_worst": -task.worst - task.aim.forfeit(task),
+        "escape_reward": -task.worst * task.steps - task.aim.forfeit(task),
         "reward_scale": list(task.reward_scale)
         if isinstance(task.reward_scale, tuple)
         else task.reward_scale,

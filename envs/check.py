@@ -116,7 +116,8 @@ def _exact_state(env_id: str, settings: dict[str, Any]) -> str:
     env.action_space.seed(0)
     env.reset(seed=0)
     for _ in range(5):
-        env.step(env.action_space.sample())
+        if any(env.step(env.action_space.sample())[2:4]):
+            env.reset()
     saved, other = env.get_state(), _make(env_id, settings).unwrapped
     other.reset(seed=1)
     other.set_state(saved)
@@ -142,9 +143,13 @@ def _vector(env_id: str, settings: dict[str, Any]) -> str:
             if _bits(seen[lane]) != _bits(first[lane]):
                 raise AssertionError(f"lane {lane} differs from the single environment at step {step}")
         actions = batch.action_space.sample()
-        seen = batch.step(actions)[0]
+        seen, *ends = batch.step(actions)[:4]
         for lane, env in enumerate(singles):
-            first[lane], _, terminated, truncated, _ = env.step(actions[lane])
+            first[lane], reward, terminated, truncated, _ = env.step(actions[lane])
+            if [reward, terminated, truncated] != [end[lane] for end in ends]:
+                raise AssertionError(
+                    f"lane {lane} is paid or ends otherwise than the single environment at step {step}"
+                )
             if terminated or truncated:
                 first[lane] = env.reset()[0]
     return f"{lanes} lanes are equal to {lanes} single environments to the last bit over {STEPS} steps"

@@ -125,7 +125,7 @@ class Delay(System):
     def carry(
         self, states: Floats, push: Floats, alive: Floats, steps: int, low: Floats, high: Floats
     ) -> None:
-        """`steps` steps of N lanes in place, as in System; only the present values are held to their bounds.
+        """`steps` steps of N lanes in place, as in System; only the new values are held to their bounds.
 
         A lane is stopped at the last history before the step that would leave them.
         """

@@ -85,6 +85,7 @@ def carry(states, push, alive, h, steps, low, high, parameters):
                 <<u:push[#, n]>>, h, <<p:p#>>
             )
             inside = (alive[n] > 0.0) & <<s:(t# - t# == 0.0) & (low# <= t#) & (t# <= high#)| & >>
+            inside = inside & <<s:(low# <= r#) & (r# <= high#)| & >>
             <<s:ring[# * length + m, n] = t# if inside else o#|; >>
             <<s:ring[# * length + l, n] = r# if inside else q#|; >>
             heads[n] = m if inside else heads[n]

@@ -117,6 +117,8 @@ def target(system: System) -> Floats:
     found = [
         p for p in (newton(system, guess) for guess in points[:: max(1, len(points) // 64)]) if p is not None
     ]
+    if not found and system.middling:
+        return _constant(attractor(system).centre)
     if not found:
         raise ValueError(
             f"{system}: no fixed point found near its attractor; state `target` in the system's file"
@@ -155,10 +157,12 @@ def push(system: System) -> float:
     change = default.rates(points.T, quiet).T
     effect = default.rates(points.T, quiet + 1.0).T - change
     acted = np.any(effect != 0, axis=0)
-    if not acted.any():
-        raise ValueError(
-            f"{type(system).__name__}: push does not appear in {system.law}, so nothing can be learned"
-        )
+    for n, name in enumerate(system.actuator or [""]):
+        alone = quiet.copy()
+        alone[n] = 1.0
+        if np.array_equal(default.rates(points.T, alone).T, change):
+            which = f"actuator {name} does nothing" if name else f"push does not appear in {system.law}"
+            raise ValueError(f"{type(system).__name__}: {which}, so nothing can be learned")
     share = 0.1 if system.kind == "map" else 0.2
     return rounded(share * _rms(change[:, acted]) / _rms(effect[:, acted]), 1)
 

@@ -48,6 +48,14 @@ class Lanes:
         self._starts = task.initial_states if task.start_box is None else np.empty((0, size))
         self._wanted = np.zeros((count, self._width))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the compiled module, which is found again."""
+        return {**self.__dict__, "_kernels": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._kernels = self.task.system.kernels if self._compiled else None
+
     @property
     def push(self) -> Floats:
         """What was held in the last interval, [n_pushes, N]."""
@@ -97,7 +105,9 @@ class Lanes:
         self.clock += 1
         paid, ended = task.aim.reward(task, Interval(before, self.state, push, self.clock, self.memory))
         escaped = alive == 0.0
-        reward[:] = np.where(escaped, -task.worst * (task.steps - self.clock + 1), paid)
+        reward[:] = np.where(
+            escaped, -task.worst * (task.steps - self.clock + 1) - task.aim.forfeit(task), paid
+        )
         over[0] = escaped if ended is None else escaped | ended
         over[1] = (self.clock >= task.steps) & ~over[0]
         return int(over.any(axis=0).sum())

@@ -155,9 +155,9 @@ def _orbit(system: System, state: Floats, length: float, steps: int) -> Periodic
             points.append(_after(system, points[-1][:, None], length, 1)[:, 0])
     multipliers = np.linalg.eigvals(monodromy).astype(np.complex128)
     corners = np.unique(np.linspace(0, steps - 1, min(steps, CORNERS)).round().astype(int))
-    return PeriodicOrbit(
-        np.array(points)[corners], length * steps, multipliers[np.argsort(-np.abs(multipliers))]
-    )
+    standing = np.array(points)[corners]
+    standing.setflags(write=False)
+    return PeriodicOrbit(standing, length * steps, multipliers[np.argsort(-np.abs(multipliers))])
 
 
 def _difference(system: System, state: Floats, length: float, steps: int) -> Floats:

@@ -97,6 +97,8 @@ class System:
     """Published exponents at other parameters, each with its `at`."""
     kinked: ClassVar[bool] = False
     """Whether the equations have corners: then RK4 is not of fourth order where an orbit crosses one."""
+    middling: ClassVar[bool] = False
+    """Whether the middle of the attractor is the target where no fixed point is found."""
     hamiltonian: ClassVar[bool] = False
     """Whether the uncontrolled flow keeps an energy: its exponents come in pairs of opposite sign."""
     components: ClassVar[tuple[str, ...]] = ()

@@ -188,12 +188,12 @@ class Task:
         """Which entries of the full scaled observation are seen, or None: all."""
         if not self.sensors:
             return None
-        at, columns = 0, []
+        at, places = 0, {}
         for name, turns in zip(self.system.states, self.turning, strict=True):
             width = 2 if turns and self.units == "scaled" else 1
-            columns += list(range(at, at + width)) if name in self.sensors else []
+            places[name] = range(at, at + width)
             at += width
-        return tuple(columns)
+        return tuple(column for name in self.sensors for column in places[name])
 
     def action_space(self) -> "spaces.Space[Any]":
         """[-1, 1] per push, scaled to ±push by the task; with levels, Discrete or MultiDiscrete."""
@@ -240,7 +240,7 @@ class Task:
         if self.observe_rates:
             rates = self.system.rates(states, push)
             rates = rates if self.units == "raw" else rates * (1 / self.ruler[1])[:, None]
-            wanted = [i for i, n in enumerate(self.system.states) if not self.sensors or n in self.sensors]
+            wanted = [self.system.states.index(name) for name in self.sensors or self.system.states]
             seen = np.concatenate([seen, rates[wanted]])
         return np.ascontiguousarray(seen.T)
 
@@ -255,7 +255,7 @@ def resolve(env_id: str, settings: Mapping[str, Any]) -> Task:
     ValueError names an unknown setting with the nearest known one, or a value with what is allowed.
     """
     entry = registry.entry(env_id)
-    settings = {**entry.settings, **settings}
+    asked, settings = settings, {**_published(entry, settings), **settings}
     system_names = [f.name for f in fields(entry.system)]
     aim = _goal_class(entry, settings)
     goal_names = [f.name for f in fields(aim)]
@@ -265,7 +265,10 @@ def resolve(env_id: str, settings: Mapping[str, Any]) -> Task:
             hint = " It is called steps here." if name == "max_episode_steps" else nearest(name, known)
             raise ValueError(f"{entry.id}: {name} is not a setting of this task.{hint}")
     system = _system(entry, {n: settings[n] for n in system_names if n in settings})
-    goal = aim(**{n: _plain(settings[n]) for n in goal_names if n in settings})
+    default = aim()
+    goal = aim(
+        **{n: _like(entry.id, n, settings[n], getattr(default, n)) for n in goal_names if n in settings}
+    )
     if why := goal.unfit(system):
         fitting = ", ".join(name for name, other in goals().items() if not _unfit(other, system))
         raise ValueError(
@@ -274,14 +277,28 @@ def resolve(env_id: str, settings: Mapping[str, Any]) -> Task:
     chosen = {k: _plain(v) for k, v in settings.items() if k in KNOBS and k not in ("goal", "lyapunov_times")}
     try:
         goal.check()
+        goal.prepare(system)
         task = _checked(replace(_default(entry.id, system, goal), **chosen))
-        task = _lasting(task, settings)
+        task = _lasting(task, asked)
         if goal.steers:
             _ = task.target  # says what is wrong with it
+    except ArithmeticError as error:
+        raise ValueError(f"{entry.id}: these parameters make no sense together ({error}): {system}") from None
     except ValueError as error:
-        named = str(error).startswith((entry.id, str(system)))
+        named = str(error).startswith(entry.id)
         raise error if named else ValueError(f"{entry.id}: {error}") from None
     return task
+
+
+def _published(entry: "registry.Entry", asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry's settings, less what makes no sense beside what is asked for."""
+    settings = dict(entry.settings)
+    if "lyapunov_times" in asked:
+        settings.pop("steps", None)
+    if asked.get("goal", settings.get("goal")) != settings.get("goal"):
+        own = {f.name for f in fields(goals()[settings["goal"]])} if "goal" in settings else set()
+        settings = {name: value for name, value in settings.items() if name not in own}
+    return settings
 
 
 def _unfit(aim: type[Goal], system: System) -> bool:
@@ -290,22 +307,21 @@ def _unfit(aim: type[Goal], system: System) -> bool:
 
 def _goal_class(entry: "registry.Entry", settings: Mapping[str, Any]) -> type[Goal]:
     wanted = settings.get("goal", entry.system.task.aim)
-    if wanted not in goals():
+    if not isinstance(wanted, str) or wanted not in goals():
         raise ValueError(f"{entry.id}: {wanted!r} is no goal.{nearest(str(wanted), goals())}")
     return goals()[wanted]
 
 
 def _system(entry: "registry.Entry", settings: Mapping[str, Any]) -> System:
     """The system with parameters and structure as asked for; its own checks speak for themselves."""
-    cls = entry.system
-    floats = cls.parameter_names()
-    values: dict[str, Any] = {
-        n: _number(entry.id, n, v) if n in floats else _plain(v) for n, v in settings.items()
-    }
+    plain = entry.system()
+    values = {n: _like(entry.id, n, v, getattr(plain, n)) for n, v in settings.items()}
     try:
-        system = replace(cls(), **values)
+        system = replace(plain, **values)
         _check_actuator(system)
         _ = system.states, system.start
+    except ArithmeticError as error:
+        raise ValueError(f"{entry.id}: these parameters make no sense together ({error})") from None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{entry.id}: {error}") from None
     return system
@@ -321,6 +337,12 @@ def _check_actuator(system: System) -> None:
             raise ValueError(f"actuator: {name} is no state or parameter.{nearest(str(name), known)}")
 
 
+def interval(system: System) -> float:
+    """The default control interval: the stated or derived one in whole steps of the system at hand."""
+    wanted = system.task.control_interval or derive.control_interval(system)
+    return max(1, round(wanted / system.dt)) * system.dt
+
+
 def _default(env_id: str, system: System, aim: Goal) -> Task:
     wish = system.task
     own = not system.actuator  # the file's bound is about the file's actuator
@@ -329,7 +351,7 @@ def _default(env_id: str, system: System, aim: Goal) -> Task:
         aim,
         env_id,
         push=(own and wish.push) or derive.push(system),
-        control_interval=wish.control_interval or derive.control_interval(system),
+        control_interval=interval(system),
         steps=wish.steps or 200,
         reward_scale=wish.reward_scale or derive.reward_scale(system, aim),
         escape=wish.escape,
@@ -359,10 +381,18 @@ def _checked(task: Task) -> Task:
             raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {getattr(task, name)!r}")
     if not isinstance(task.observe_rates, bool):
         raise ValueError(f"observe_rates must be true or false, got {task.observe_rates!r}")
-    if task.observe_rates and task.system.kind == "delay":
-        raise ValueError("observe_rates is not for delay systems: their state is a history")
+    for name in ("observe_rates", "process_noise"):
+        if getattr(task, name) and task.system.kind == "delay":
+            raise ValueError(f"{name} is not for delay systems: their state is a history")
     return replace(
         task,
+        steps=int(task.steps),
+        levels=int(task.levels),
+        observation_delay=int(task.observation_delay),
+        control_interval=float(task.control_interval),
+        escape=float(task.escape),
+        observation_noise=float(task.observation_noise),
+        process_noise=float(task.process_noise),
         push=_one_or_each(task, "push", task.push, task.system.n_pushes, "actuator"),
         reward_scale=_one_or_each(
             task, "reward_scale", task.reward_scale, len(task.system.states), "state", most=inf
@@ -396,6 +426,8 @@ def _sensors(task: Task) -> tuple[str, ...]:
     for name in wanted:
         if name not in task.system.states:
             raise ValueError(f"sensors: {name} is no state.{nearest(str(name), task.system.states)}")
+    if len(set(wanted)) != len(wanted):
+        raise ValueError(f"sensors must name different states, got {wanted!r}")
     return wanted
 
 
@@ -441,6 +473,27 @@ def _number(env_id: str, name: str, value: Any) -> float:
     return float(value)
 
 
+def _like(env_id: str, name: str, value: Any, default: Any) -> Any:
+    """A parameter or a piece of structure, of the kind its default is."""
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise ValueError(f"{env_id}: {name} must be true or false, got {value!r}")
+        return value
+    if isinstance(default, float):
+        infinite = isinstance(value, float) and abs(value) == inf and abs(default) == inf
+        return value if infinite else _number(env_id, name, value)
+    if isinstance(default, str):
+        if not isinstance(value, str):
+            raise ValueError(f"{env_id}: {name} must be a name, got {value!r}")
+        return value
+    if isinstance(default, int):
+        if not _is_integer(value):
+            raise ValueError(f"{env_id}: {name} must be a whole number, got {value!r}")
+        return int(value)
+    return _plain(value)
+
+
 def _plain(value: Any) -> Any:
-    """Lists, from YAML or JSON, as tuples: settings are hashable values."""
+    """Lists, from YAML or JSON, and arrays as tuples: settings are hashable values."""
+    value = value.tolist() if isinstance(value, np.ndarray) else value
     return tuple(_plain(v) for v in value) if isinstance(value, list | tuple) else value

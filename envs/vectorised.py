@@ -1,5 +1,6 @@
 """N chaotic tasks in one Gymnasium vector environment, stepped by one compiled call."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class ChaosVectorEnv(VectorEnv[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[A
         self._seen = np.empty(self.observation_space.shape or ())
 
     def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         """Start all lanes, or those where `options["reset_mask"]` is true; lane i is seeded with seed + i."""
         mask = self._mask(options)
@@ -91,6 +92,7 @@ class ChaosVectorEnv(VectorEnv[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[A
             "state": self.states.tolist(),
             "step": self._lanes.clock.tolist(),
             "random": [generator.bit_generator.state for generator in self._generators],
+            "seen": self._seen.tolist(),
             **self._lanes.extras(),
         }
 
@@ -103,6 +105,7 @@ class ChaosVectorEnv(VectorEnv[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[A
         self._lanes.state[:] = np.array(saved["state"]).T
         self._lanes.clock[:] = saved["step"]
         self._lanes.set_extras(saved)
+        self._seen = np.array(saved["seen"])
         self._generators = [np.random.default_rng() for _ in range(self.num_envs)]
         for generator, state in zip(self._generators, saved["random"], strict=True):
             generator.bit_generator.state = state
@@ -122,12 +125,15 @@ class ChaosVectorEnv(VectorEnv[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[A
     def _restart(self, lanes: npt.NDArray[np.intp]) -> None:
         self._lanes.place(lanes, self._lanes.draw([self._generators[lane] for lane in lanes.tolist()]))
 
-    def _seed(self, seed: int | list[int | None] | None, mask: npt.NDArray[np.bool_]) -> None:
+    def _seed(self, seed: int | Sequence[int | None] | None, mask: npt.NDArray[np.bool_]) -> None:
         """New generators where a seed is given; without one, lanes go on with theirs."""
-        super().reset(seed=seed if isinstance(seed, int) else None)
-        seeds: list[int | None] = seed if isinstance(seed, list) else [None] * self.num_envs
-        if isinstance(seed, int | np.integer):
+        super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
+        if seed is None:
+            seeds: list[int | None] = [None] * self.num_envs
+        elif isinstance(seed, int | np.integer):
             seeds = [int(seed) + lane for lane in range(self.num_envs)]
+        else:
+            seeds = [None if one is None else int(one) for one in seed]
         if len(seeds) != self.num_envs:
             raise ValueError(f"{self.task.id}: got {len(seeds)} seeds for {self.num_envs} lanes")
         if not self._generators:

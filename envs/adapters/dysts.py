@@ -181,6 +181,7 @@ class Source:
             "__doc__": f"{self.name} of dysts {version('dysts')}.\n\nSource: {self.data['citation']}",
             "__module__": __name__,
             "namespace": NAMESPACE,
+            "middling": True,
             "task": TaskDefaults(**measured.get("task", {})),
         }
         inside |= {key: measured[key] for key in ("settle", "sample_every") if key in measured}

@@ -81,6 +81,13 @@ class Goal:
         """Smallest reward per step inside the escape bounds."""
         raise NotImplementedError
 
+    def forfeit(self, task: "Task") -> float:
+        """What an escape pays once, beside the worst reward for every step left."""
+        return 0.0
+
+    def prepare(self, system: System) -> None:
+        """Work that should not wait for the first step; ValueError if it cannot be done."""
+
     def start_box(self, system: System) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
         """Corners (low, high) of the box in which episodes begin; None: on the attractor."""
         return None

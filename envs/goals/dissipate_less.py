@@ -41,12 +41,19 @@ class DissipateLess(Goal):
         forcing = added(shapes[:, :, None] * interval.push[:, None, :])
         return -added((bend**2 + slope**2).T + interval.after * forcing) / points, None
 
+    def best(self, task: "Task") -> float:
+        """A bound: the power that pushes at their bounds could draw from a field at its own."""
+        shapes: Floats = task.system.bumps  # type: ignore[attr-defined]
+        low, high = task.bounding_box
+        largest = float(np.maximum(np.abs(low), np.abs(high)).max())
+        return largest * float(np.mean(np.array(task.bounds) @ np.abs(shapes)))
+
     def worst(self, task: "Task") -> float:
-        """A bound: every wave at the escape bound at once would be steeper than any field that occurs."""
+        """About: the attractor's largest price at `escape` times its size, and the power of all pushes."""
         reached = task.initial_states.T
         quiet = np.zeros((task.system.n_pushes, reached.shape[1]))
         interval = Interval(reached, reached, quiet, np.ones(reached.shape[1], dtype=np.int64), quiet[:0])
-        return float(task.escape**2 * self.reward(task, interval)[0].min())
+        return float(task.escape**2 * self.reward(task, interval)[0].min()) - self.best(task)
 
     def phrase(self, task: "Task") -> str:
         """In one phrase."""

@@ -74,7 +74,8 @@ class Hold(Goal):
             price = price + self.action_cost * np.sqrt(added(relative**2)) ** self.power
         if not self.ball:
             return -price, None
-        apart = np.sqrt(added((interval.after - task.target[:, None]) ** 2))
+        away = task.shortened(interval.after - task.target[:, None])
+        apart = np.sqrt(added(np.where(task.weights[:, None] > 0, away, 0.0) ** 2))
         return -price, apart < self.ball
 
     def worst(self, task: "Task") -> float:
@@ -95,7 +96,9 @@ class Hold(Goal):
         """In words."""
         squared = "the square of " if self.power == 2 else ""
         cost = (
-            f", minus {self.action_cost:g} times the push in units of its bound" if self.action_cost else ""
+            f", minus {self.action_cost:g} times {squared}the push in units of its bound"
+            if self.action_cost
+            else ""
         )
         ball = f"; within {self.ball:g} of the target the episode ends" if self.ball else ""
         return f"minus {squared}the distance to the target over {task.scale_text}{cost}{ball}"

@@ -39,6 +39,10 @@ class Orbit(Goal):
         if not isinstance(self.period, int | float) or not 0 < self.period < np.inf:
             raise ValueError(f"period must be a positive number, got {self.period!r}")
 
+    def prepare(self, system: System) -> None:
+        """Find the orbit."""
+        orbits.periodic_orbit(system, self.period)
+
     def away(self, system: System, points: Floats) -> Floats:
         """As if the orbit went around the middle of the attractor."""
         return points - derive.attractor(system).centre[:, None]

@@ -57,9 +57,10 @@ class Sustain(Goal):
         reward = np.where(moving, self.bonus, -self.bonus)
         if not self.window:
             return reward, None
-        late = interval.clock > task.steps - self.window
+        window = min(self.window, task.steps)
+        late = interval.clock > task.steps - window
         interval.memory[0] += np.where(late, reward, 0.0)
-        failed = (interval.clock >= task.steps) & (interval.memory[0] / self.window <= self.floor)
+        failed = (interval.clock >= task.steps) & (interval.memory[0] / window <= self.floor)
         return np.where(failed, -self.penalty, reward), failed
 
     def best(self, task: "Task") -> float:
@@ -69,6 +70,10 @@ class Sustain(Goal):
     def worst(self, task: "Task") -> float:
         """Minus the bonus; the penalty is paid once."""
         return -self.bonus
+
+    def forfeit(self, task: "Task") -> float:
+        """What a failure costs beyond its last step."""
+        return max(self.penalty - self.bonus, 0.0) if self.window else 0.0
 
     def phrase(self, task: "Task") -> str:
         """In two words."""

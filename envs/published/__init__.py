@@ -17,6 +17,8 @@ class Published:
     """Of the task: its id is chaos/<name>-v<version>."""
     system: str
     """Class name of the system."""
+    goal: str
+    """One phrase for listings."""
     settings: Mapping[str, Any]
     """Of task, goal and system, as for `gymnasium.make`."""
     source: str

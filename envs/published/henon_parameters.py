@@ -5,6 +5,7 @@ from envs.published import Published
 TASK = Published(
     name="HenonParameters",
     system="Henon",
+    goal="hold the fixed point",
     settings={
         "goal": "hold",
         "ball": 0.001,

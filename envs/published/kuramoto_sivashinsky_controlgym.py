@@ -7,14 +7,17 @@ from envs.published import Published
 TASK = Published(
     name="KuramotoSivashinskyLong",
     system="KuramotoSivashinsky",
+    goal="hold zero, seen by ten noisy sensors",
     settings={
         "L": 32 * pi,
         "points": 256,
         "actuators": 8,
+        "actuator_width": 2.9,
+        "drift": True,
         "goal": "hold",
         "target_state": "zero",
         "power": 2,
-        "action_cost": 8.0,
+        "action_cost": 1.0,
         "reward_scale": 1.0,
         "push": 1.0,
         "control_interval": 0.5,
@@ -24,6 +27,6 @@ TASK = Published(
         "observation_noise": 0.5,
     },
     source="X. Zhang, W. Mao, S. Mowlavi, M. Benosman, T. Başar, Controlgym, arXiv:2311.18736.",
-    remarks="The price |u|^2 + |a|^2 at the state after the step, Gaussian actuators in place of boxes, and a bound "
-    "of 1 on every actuator (the source has none).",
+    remarks="The price |u|^2 + |a|^2 at the state after the step, Gaussian actuators of the same width (0.1 L / "
+    "sqrt(12)) in place of boxes, and a bound of 1 on every actuator (the source has none).",
 )

@@ -5,6 +5,7 @@ from envs.published import Published
 TASK = Published(
     name="LogisticParameter",
     system="Logistic",
+    goal="hold the fixed point",
     settings={
         "r": 3.8,
         "goal": "hold",

@@ -5,6 +5,7 @@ from envs.published import Published
 TASK = Published(
     name="LorenzLeftLobe",
     system="Lorenz",
+    goal="stay where x < 0",
     settings={
         "goal": "region",
         "state": "x",

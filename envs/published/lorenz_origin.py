@@ -5,6 +5,7 @@ from envs.published import Published
 TASK = Published(
     name="LorenzOrigin",
     system="Lorenz",
+    goal="hold the origin",
     settings={
         "goal": "hold",
         "target_state": (0.0, 0.0, 0.0),

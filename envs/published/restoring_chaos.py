@@ -5,6 +5,7 @@ from envs.published import Published
 TASK = Published(
     name="RestoringChaos",
     system="Lorenz",
+    goal="sustain chaos",
     settings={
         "rho": 20.0,
         "goal": "sustain",

@@ -47,7 +47,7 @@ def drawing(system: System) -> str:
     chosen = system.drawing
     if chosen is not None:
         return str(chosen)
-    if len(getattr(system, "grid", ())) > 1:
+    if system.kind == "field" and len(getattr(system, "grid", ())) > 1:
         return "image"
     if system.kind in ("field", "delay") or system.components:
         return "field"

@@ -56,7 +56,7 @@ def component(system: System, states: Floats) -> Floats:
 
 def _plane(system: System, sites: int) -> tuple[int, int]:
     """Rows and columns: the last two of the system's `grid`, else a square."""
-    grid: tuple[int, ...] = tuple(getattr(system, "grid", ()))
+    grid: tuple[int, ...] = tuple(getattr(system, "grid", ())) if system.kind == "field" else ()
     return (int(grid[-2]), int(grid[-1])) if len(grid) >= 2 else (isqrt(sites), isqrt(sites))
 
 

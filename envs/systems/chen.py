@@ -29,7 +29,7 @@ class Chen(Flow):
         stderr=0.003,
         source="RK4 and QR; Sprott, Chaos and Time-Series Analysis: 2.0272, 0, -12.0272",
     )
-    task = TaskDefaults(push=10.0)
+    task = TaskDefaults(push=10.0, control_interval=0.024, goal="hold C+")
 
     @property
     def target(self):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from envs.functions import exp
-from envs.system import Map, Reference
+from envs.system import Map, Reference, TaskDefaults
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Chialvo(Map):
     states = ("v", "w")
     start = (0.1, 1.0)
     reference = Reference((0.05023, -0.1463), stderr=(0.00004, 0.0003), source="QR over 4e7 iterations")
+    task = TaskDefaults(push=0.08, goal="hold the neuron's fixed point")
 
     def image(self, v, w, push):
         return v**2 * exp(w - v) + self.k + push, self.a * w - self.b * v + self.c

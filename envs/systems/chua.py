@@ -41,7 +41,7 @@ class Chua(Flow):
         ),
     )
     target = (0.0, 0.0, 0.0)
-    task = TaskDefaults(push=0.1)
+    task = TaskDefaults(push=0.1, control_interval=0.095, goal="hold the origin")
 
     def rate(self, x, y, z, push):
         f = self.m1 * x + (self.m0 - self.m1) / 2 * (absolute(x + 1) - absolute(x - 1))

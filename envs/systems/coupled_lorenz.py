@@ -32,7 +32,9 @@ class CoupledLorenz(Flow):
         stderr=(0.0003, 0.0032, 0.0001, 0.0010, 0.0003, 0.0036),
         source="RK4 and QR over 2e5 time units",
     )
-    task = TaskDefaults(push=10.0, control_interval=0.05, reward_scale=20.0, aim="synchronise")
+    task = TaskDefaults(
+        push=10.0, control_interval=0.05, reward_scale=20.0, aim="synchronise", goal="follow the leader"
+    )
 
     @property
     def target(self):

@@ -27,7 +27,7 @@ class GinzburgLandau(Field):
     dt: Structure = 0.1  # type: ignore[misc]  # chosen, not given
     L: Structure = 32.0
     points: int = 96
-    actuators: int = 4
+    actuators: int = 8
     actuator_width: Structure = 1.0
     b: float = 3.5
     c: float = -1.0
@@ -44,7 +44,7 @@ class GinzburgLandau(Field):
         stderr=(0.0024, 0.0036, 0.0042, 0.0005, 0.0005, 0.002, 0.008, 0.004),
         source="ETDRK4 and QR over 2 x 8e3 time units; errors from the difference of the two where it is larger",
     )
-    task = TaskDefaults(goal="bring all oscillators into step")
+    task = TaskDefaults(push=0.5, control_interval=0.3, goal="bring all oscillators into step")
 
     @property
     def start(self):  # depends on the grid

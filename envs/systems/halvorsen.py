@@ -28,7 +28,7 @@ class Halvorsen(Flow):
         source="RK4 and QR; Sprott, Chaos and Time-Series Analysis: 0.7899, 0, -4.5986",
     )
     other_references = (Reference((0.6763, 0.0, -4.876), stderr=0.0035, source="RK4 and QR", at={"a": 1.4}),)
-    task = TaskDefaults(push=30.0, control_interval=0.02, steps=400)
+    task = TaskDefaults(push=30.0, control_interval=0.02, steps=400, goal="hold the saddle")
 
     @property
     def target(self):

@@ -27,7 +27,7 @@ class Henon(Map):
         stderr=0.00005,
         source="QR over 4e7 iterations; Sprott, Chaos and Time-Series Analysis: 0.41922, -1.62319",
     )
-    task = TaskDefaults(push=0.05, steps=100, escape=2.0)
+    task = TaskDefaults(push=0.05, steps=100, escape=2.0, goal="hold the fixed point")
 
     def image(self, x, y, push):
         return 1 - self.a * x**2 + y + push, self.b * x

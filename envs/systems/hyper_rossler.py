@@ -29,7 +29,7 @@ class HyperRossler(Flow):
         stderr=(0.0019, 0.0018, 0.0018, 0.6),
         source="RK4 and QR; Wolf et al. (1985): 0.111, 0.021, 0, -27.0",
     )
-    task = TaskDefaults(push=8.0, control_interval=0.2, steps=600)
+    task = TaskDefaults(push=8.0, control_interval=0.2, steps=600, goal="hold the outer fixed point")
 
     def rate(self, x, y, z, w, push):
         return -y - z, x + self.a * y + w + push, self.b + x * z, -self.c * z + self.d * w

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from envs.functions import cos, sin
-from envs.system import Map, Reference
+from envs.system import Map, Reference, TaskDefaults
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Ikeda(Map):
         source="QR over 4e7 iterations; Sprott, Chaos and Time-Series Analysis: 0.5076, -0.7184",
     )
     other_references = (Reference((0.3341, -1.0475), stderr=0.0001, source="QR", at={"u": 0.7}),)
+    task = TaskDefaults(push=0.07, goal="hold the fixed point")
 
     def image(self, x, y, push):
         t = self.c1 - self.c3 / (1 + x**2 + y**2)

@@ -44,7 +44,7 @@ class KuramotoSivashinsky(Field):
     settle = 1000
     sample_every = 8
     samples = 512
-    task = TaskDefaults(control_interval=0.25, goal="hold the zero state")
+    task = TaskDefaults(push=0.5, control_interval=0.25, goal="hold the zero state")
     reference = Reference(
         (0.0494, 0.0, 0.0, -0.0033, -0.189, -0.257, -0.2906, -0.3112, -1.964, -1.968, -5.602),
         stderr=0.0006,
@@ -120,8 +120,9 @@ class KuramotoSivashinsky(Field):
         return (2 * fields[0] * changes[0],)
 
     def scatter(self, generator, count):
-        """Random long waves of amplitude 0.5, [points, count]."""
-        return 0.5 * self.smooth(generator, count, length=1.5)
+        """Random long waves of amplitude 0.5 and mean 0, [points, count]."""
+        waves = 0.5 * self.smooth(generator, count, length=1.5)
+        return waves - waves.mean(axis=0)
 
     def _control(self):
         return {**super()._control(), "drift": self.drift}

@@ -22,7 +22,7 @@ class Logistic(Map):
     states = ("x",)
     start = (0.4,)
     reference = Reference((0.49600,), stderr=0.00006, source="mean of log |f'| over 4e7 iterations")
-    task = TaskDefaults(push=0.1, steps=100)
+    task = TaskDefaults(push=0.1, steps=100, goal="hold the population")
 
     @property
     def target(self):

@@ -26,7 +26,7 @@ class Lozi(Map):
         stderr=0.00004,
         source="QR over 4e7 iterations; Sprott, Chaos and Time-Series Analysis: 0.4702, -1.1633",
     )
-    task = TaskDefaults(push=0.05, steps=100)
+    task = TaskDefaults(push=0.05, steps=100, goal="hold the fixed point")
 
     def image(self, x, y, push):
         return 1 - self.a * absolute(x) + y + push, self.b * x

@@ -6,7 +6,7 @@ from math import pi
 import numpy as np
 
 from envs.functions import sqrt
-from envs.system import Flow, Reference
+from envs.system import Flow, Reference, TaskDefaults
 
 SOURCE = "RK4 and QR over the orbits of 120 starts that survive 4500 time units"
 
@@ -40,6 +40,7 @@ class NineModeShear(Flow):
     other_references = (
         Reference((0.0138, 0.0054, 0.0), stderr=0.0002, source=SOURCE, at={"re": 600.0}, survivors=True),
     )
+    task = TaskDefaults(push=0.0007, control_interval=6.5, goal="hold a steady state off the laminar flow")
 
     @property
     def transient(self):

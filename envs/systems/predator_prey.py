@@ -37,7 +37,7 @@ class PredatorPrey(Map):
     reference = Reference(
         (0.10982, 0.05404, -0.74168, -0.98008), stderr=0.0001, source="QR over 2e7 iterations"
     )
-    task = TaskDefaults(push=0.3)
+    task = TaskDefaults(push=0.3, goal="hold both populations")
 
     @property
     def target(self):

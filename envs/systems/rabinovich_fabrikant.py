@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from envs.system import Flow, Reference
+from envs.system import Flow, Reference, TaskDefaults
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class RabinovichFabrikant(Flow):
         stderr=0.0018,
         source="RK4 and QR; Sprott, Chaos and Time-Series Analysis: 0.1981, 0, -0.6581",
     )
+    task = TaskDefaults(push=0.4, control_interval=0.09, goal="hold a fixed point")
 
     def rate(self, x, y, z, push):
         dx = y * (z - 1 + x**2) + self.gamma * x

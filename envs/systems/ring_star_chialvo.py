@@ -6,7 +6,7 @@ import numpy as np
 
 from envs.functions import exp
 from envs.lattice import LatticeMap, total
-from envs.system import Reference
+from envs.system import Reference, TaskDefaults
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class RingStarChialvo(LatticeMap):
     hub with two neighbours on the ring and, in a ring of three, the ring itself. Four sites are the smallest
     network of its kind, in which everyone is wired to everyone.
 
-    The task: hold the equilibrium at which all neurons rest half-way to firing, with a push on the hub alone.
+    The task: hold the equilibrium at which all neurons rest half-way to firing, with pushes on the hub
+    and one neuron of the ring.
 
     Source: A. S. Nair, I. Ghosh, H. O. Fatoyinbo, S. S. Muni, Chaos 34 (2024), arXiv:2405.06000, after its
     summary: a ring-star of one hub and three neurons, linear diffusive couplings of pairs and of higher order.
@@ -26,7 +27,7 @@ class RingStarChialvo(LatticeMap):
     """
 
     sites: int = 4
-    actuators: int = 1
+    actuators: int = 2
     a: float = 0.89
     b: float = 0.18
     c: float = 0.28
@@ -42,6 +43,7 @@ class RingStarChialvo(LatticeMap):
         stderr=(0.0002, 0.0002, 0.0001, 0.0001, 0.0006, 0.0007, 0.0005, 0.0005),
         source="measured here: rl_lab.probes.lyapunov.spectrum over 2,000,000 iterations",
     )
+    task = TaskDefaults(push=0.04, goal="hold the whole network at rest")
 
     def profiles(self):
         site = np.arange(self.sites)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from envs.system import Flow, Reference
+from envs.system import Flow, Reference, TaskDefaults
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Rossler(Flow):
             at={"a": 0.15, "b": 0.2, "c": 10.0},
         ),
     )
+    task = TaskDefaults(push=1.0, control_interval=0.16, goal="hold the inner fixed point")
 
     def rate(self, x, y, z, push):
         return -y - z, x + self.a * y + push, self.b + z * (x - self.c)

@@ -53,7 +53,7 @@ class SpiralWaves(Field):
         source="ETDRK4 and QR, six sheets that stayed turbulent, over 160 time units each",
         survivors=True,
     )
-    task = TaskDefaults(goal="bring the sheet to rest")
+    task = TaskDefaults(push=0.3, control_interval=0.1, goal="bring the sheet to rest")
 
     @property
     def start(self):  # depends on the grid

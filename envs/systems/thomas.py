@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from envs.functions import sin
-from envs.system import Flow, Reference
+from envs.system import Flow, Reference, TaskDefaults
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Thomas(Flow):
         source="RK4 and QR over 2e6 time units; Sprott, Chaos and Time-Series Analysis: 0.0349, 0, -0.5749",
     )
     other_references = (Reference((0.0552, 0.0, -0.3552), stderr=0.0005, source="RK4 and QR", at={"b": 0.1}),)
+    task = TaskDefaults(push=0.1, control_interval=1.0, goal="hold a fixed point")
 
     def rate(self, x, y, z, push):
         return sin(y) - self.b * x + push, sin(z) - self.b * y, sin(x) - self.b * z

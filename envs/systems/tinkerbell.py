@@ -24,7 +24,7 @@ class Tinkerbell(Map):
     start = (-0.72, -0.64)
     reference = Reference((0.19980, -0.5002), stderr=(0.00005, 0.0003), source="QR over 4e7 iterations")
     target = (0.0, 0.0)
-    task = TaskDefaults(push=0.04, steps=100)
+    task = TaskDefaults(push=0.04, steps=100, goal="hold the origin")
 
     def image(self, x, y, push):
         return x**2 - y**2 + self.a * x + self.b * y + push, 2 * x * y + self.c * x + self.d * y

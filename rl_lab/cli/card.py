@@ -24,10 +24,7 @@ def print_card(card: dict[str, Any]) -> None:
     show.facts(
         [
             ("states", _names(card["states"])),
-            (
-                "parameters",
-                ", ".join(f"{name} = {value:.6g}" for name, value in card["parameters"].items()) or "none",
-            ),
+            ("parameters", _parameters(card)),
             ("step dt", f"{card['dt']:g}"),
             ("source", card["source"]),
         ]
@@ -41,6 +38,15 @@ def print_card(card: dict[str, Any]) -> None:
     show.line(card["latex"].strip() if len(card["states"]) <= MANY else "in --json")
     _section("Versions")
     show.facts([(f"v{row['version']}", row["change"]) for row in card["versions"]])
+
+
+def _parameters(card: dict[str, Any]) -> str:
+    known = {**card["parameters"], **card["structure"]}
+    texts = (
+        f"{name} = {value:.6g}" if isinstance(value, float) else f"{name} = {value}"
+        for name, value in known.items()
+    )
+    return ", ".join(texts) or "none"
 
 
 def _section(name: str) -> None:

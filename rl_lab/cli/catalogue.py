@@ -12,18 +12,6 @@ from rl_lab.errors import UserError
 
 envs_app = typer.Typer(no_args_is_help=True, help="The worlds.\n\nExample:  rl-lab envs show chaos/Lorenz-v0")
 agents_app = typer.Typer(no_args_is_help=True, help="The learners.\n\nExample:  rl-lab agents show trpo")
-LISTED = [
-    "id",
-    "system",
-    "kind",
-    "state_dim",
-    "action_dim",
-    "goal",
-    "dt",
-    "reference",
-    "source",
-    "lyapunov_times",
-]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of the task, key=value; repeatable.")
 ]
@@ -36,9 +24,9 @@ def list_envs(as_json: JsonOption = False) -> int:
     Example:  rl-lab envs list --json
     """
     envs = _envs()
-    cards = [envs.card(env_id) for env_id in envs.ids()]
+    cards = [envs.summary(env_id) for env_id in envs.ids()]
     if as_json:
-        show.document([{key: card[key] for key in LISTED} for card in cards])
+        show.document(cards)
         return 0
     rows = [
         (
@@ -72,7 +60,7 @@ def show_env(
     envs = _envs()
     settings = settings_from(set_)
     made = tasks.make(Env(env_id, env_id, settings))
-    if env_id in envs.ids():
+    if envs.knows(env_id):
         card = envs.card(env_id, **settings)
         card["kaplan_yorke"] = _kaplan_yorke(card)
     else:
@@ -85,7 +73,7 @@ def show_env(
     made.close()
     if as_json:
         show.document(card)
-    elif env_id in envs.ids():
+    elif envs.knows(env_id):
         print_card(card)
     else:
         show.facts(
@@ -261,7 +249,11 @@ def settings_from(texts: list[str] | None) -> dict[str, Any]:
     """The key=value pairs of --set."""
     from rl_lab.study.yaml import read_setting
 
-    return dict(read_setting(text) for text in texts or [])
+    pairs = [read_setting(text) for text in texts or []]
+    for n, (name, _) in enumerate(pairs):
+        if name in [other for other, _ in pairs[:n]]:
+            raise UserError(f"--set {name} is given twice")
+    return dict(pairs)
 
 
 def _allowed(annotation: Any) -> str:

@@ -1,7 +1,6 @@
 """probe: how sensitive is it?"""
 
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,7 +54,7 @@ def lyapunov(
     """
     of_all = {
         "--dysts": dysts,
-        "--only": only,
+        "--only": only or None,
         "--time-scale": time_scale,
         "--long": long,
         "--markdown": markdown,
@@ -69,7 +68,7 @@ def lyapunov(
         "--method": method != METHODS[0],
     }
     for name, given in (of_one if all_ else of_all).items():
-        if given:
+        if given is not None and given is not False and given != []:
             raise UserError(f"{name} does not go {'with' if all_ else 'without'} --all")
     if all_:
         return _all(dysts, only or [], _scale(time_scale, long), seed, jobs, markdown, out, as_json)
@@ -79,6 +78,8 @@ def lyapunov(
         raise UserError(
             f"--method {method}: must be one of {', '.join(METHODS)}.{did_you_mean(method, METHODS)}"
         )
+    if time is not None and not 0 < time < 1e15:
+        raise UserError(f"--time must be a positive number of time units or iterations, got {time:g}")
     from rl_lab.study.tasks import chaotic
 
     system = chaotic(env_id, settings_from(set_))
@@ -111,7 +112,12 @@ def _print(found: Any) -> None:
     first, clock = found.exponents[0], "iterations" if found.system.kind == "map" else "time units"
     pairs = [
         ("Kaplan-Yorke dimension", f"{found.kaplan_yorke:.4f} ± {found.kaplan_yorke_stderr:.4f}"),
-        ("Lyapunov time", f"{1 / first:.4g} {clock}" if first > 0 else "none: neighbours do not part"),
+        (
+            "Lyapunov time",
+            f"{1 / first:.4g} {clock}"
+            if found.significant[0] > 0
+            else "none: neighbours do not part measurably",
+        ),
         ("averaged over", f"{found.time:,.6g} {clock}"),
         ("source of the reference", known["source"] or "none for these parameters"),
     ]
@@ -129,12 +135,17 @@ def _other(
     if method == "two-trajectory":
         from rl_lab.probes.two_trajectory import EVERY, RENORMALISATIONS, largest
 
-        turns = RENORMALISATIONS if time is None else round(time / system.dt / EVERY.get(system.kind, 10))
+        every = EVERY.get(system.kind, 10)
+        turns = RENORMALISATIONS if time is None else round(time / system.dt / every)
+        if turns < 20:
+            raise UserError(
+                f"--time must be at least {20 * every * system.dt:g} for this method, got {time:g}"
+            )
         document = largest(system, scan=True, renormalisations=turns, seed=seed).document()
     elif method == "finite-time":
         from rl_lab.probes.finite_time import finite_time
 
-        steps = 100 if time is None else round(time / system.dt)
+        steps = 100 if time is None else max(1, round(time / system.dt))
         document = finite_time(system, steps=steps, seed=seed).document()
     else:
         from rl_lab.probes.escape import survive
@@ -192,6 +203,8 @@ def _all(
     told += [f"--only {name}" for name in only] + ([f"--time-scale {scale:g}"] if scale != 1 else [])
     told += [f"--seed {seed}"] if seed else []
     command = " ".join([exponents.COMMAND, *told])
+    if out is not None and out == markdown:
+        raise UserError(f"--out and --markdown name the same file: {out}")
     for path in (markdown, out):
         if path is not None:
             exponents.refuse(path)
@@ -209,7 +222,7 @@ def _all(
     if markdown is not None:
         exponents.write(markdown, exponents.markdown(rows, command))
     if out is not None:
-        exponents.write(out, json.dumps(encode(document), indent=1, ensure_ascii=False) + "\n")
+        exponents.write(out, exponents.text(encode(document)))
     if as_json:
         show.document(document)
     else:
@@ -223,7 +236,7 @@ def _jobs(dysts: bool, only: list[str], scale: float, seed: int) -> Any:
     try:
         return exponents.jobs("dysts" if dysts else "chaos", only, scale, seed)
     except ImportError as error:
-        raise UserError(f"--dysts needs the package dysts: pip install 'rl-lab[dysts]' ({error})") from error
+        raise UserError(f"--dysts: {error}") from error
 
 
 def _print_all(rows: Any) -> None:

@@ -93,6 +93,11 @@ def survive(
     if not system.transient:
         raise ValueError(f"{system}: its chaos is not known to be transient, so there is nothing to survive")
     size = len(system.states)
+    if vectors is not None and not 1 <= vectors <= size:
+        raise ValueError(f"{system}: vectors must be 1 to {size}, got {vectors}")
+    for name, value in (("settle", settle), ("longest", longest)):
+        if value is not None and not 0 < value < 1e9:
+            raise ValueError(f"{system}: {name} must be a positive time below 1e9, got {value!r}")
     field = system.kind == "field"
     starts = starts or (FIELDS if field else int(np.clip(10_000 * (3 / size) ** 3, 200, 10_000)))
     every = CHECK_EVERY.get(system.kind, 100)
@@ -104,6 +109,11 @@ def survive(
     if alive[-1] > (1 - FORGOTTEN) * starts and settle is None:
         skip = (len(alive) - 1) // 4
     window = len(alive) - 1 - 2 * skip
+    if skip < 1:
+        raise ValueError(
+            f"{system}: {(len(alive) - 1) * interval:g} are too short for orbits to forget where they began and for "
+            f"their tangents to turn into place; follow them for {8 * interval:g} at least"
+        )
     if window < 1 or len(history[-1][0]) < 2:
         raise ValueError(
             f"{system}: {alive[-1]} of {starts} orbits survive {(len(alive) - 1) * interval:g} and {skip * interval:g} "
@@ -130,6 +140,16 @@ def survive(
         window * interval,
         tuple(map(tuple, rates.tolist())),
         _note(alive[skip:], interval),
+    )
+
+
+def single_orbit_note(system: System) -> str | None:
+    """What a method that follows single orbits has to say of a transient system."""
+    if not system.transient:
+        return None
+    return (
+        "the chaos of these parameters is transient and single orbits leave it: this is no exponent of the chaos; "
+        "`survive` (--method escape) gives the escape rate and the exponents of orbits that are still in it"
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from envs.system import Floats, System
+from rl_lab.probes.escape import single_orbit_note
 from rl_lab.probes.rates import unit_of
 from rl_lab.probes.tangent import carry
 
@@ -68,7 +69,8 @@ class FiniteTime:
     def note(self) -> str:
         """How far the two are apart, and which of them is the Lyapunov exponent."""
         excess = self.sigma_max.mean - self.leading.mean
-        return (
+        transient = single_orbit_note(self.system)
+        return (f"{transient}; " if transient else "") + (
             "sigma_max is never below the growth of the leading vector and only in the limit of long windows a "
             f"Lyapunov exponent; at this window of {self.steps} steps it is {excess:.3g} {self.unit} above it"
         )
@@ -113,5 +115,9 @@ def finite_time(
         state, vector, _ = system.stretch(states[:, n], generator.normal(size=(size, 1)), align, 1)
         leading[n] = system.stretch(state, vector, steps, steps)[2][0] / time
         _, tangent = carry(system, state, np.eye(size), steps)
+        if not np.isfinite(tangent).all():
+            raise ValueError(
+                f"{system}: tangents overflow within {steps} steps; a window is at most some 700 nats of growth long"
+            )
         largest[n] = np.log(np.linalg.norm(tangent, 2)) / time
     return FiniteTime(system, steps, Distribution(leading), Distribution(largest))

@@ -21,6 +21,8 @@ from rl_lab.probes.rates import Rates, unit_of
 
 STEPS = 20_000_000
 """Default number of steps for three states and three vectors: about two seconds."""
+MOST = 1e12
+"""Steps that nobody waits for."""
 SETTLE = {"field": 4000}
 """Default number of discarded steps, 100 000 for other kinds; the frame turns into place in them too."""
 QR_EVERY = {"map": 1, "field": 5}
@@ -65,17 +67,27 @@ class Spectrum:
     @property
     def kaplan_yorke(self) -> float:
         """Kaplan-Yorke dimension of the attractor; at least this if all measured exponents together grow."""
-        return kaplan_yorke(self.exponents)
+        return kaplan_yorke(self.significant)
 
     @property
     def kaplan_yorke_stderr(self) -> float:
         """Its standard error."""
-        return kaplan_yorke_stderr(np.array(self.blocks)) if len(self.blocks) > 1 else 0.0
+        return kaplan_yorke_stderr(self._significant_blocks) if len(self.blocks) > 1 else 0.0
 
     @property
     def entropy(self) -> tuple[float, float]:
         """Sum of the positive exponents (Pesin's entropy) and its standard error, in the same unit."""
-        return entropy(np.array(self.blocks)) if len(self.blocks) > 1 else (0.0, 0.0)
+        return entropy(self._significant_blocks) if len(self.blocks) > 1 else (0.0, 0.0)
+
+    @property
+    def significant(self) -> tuple[float, ...]:
+        """The exponents, with 0 for those within 3 standard errors of it: their sign is noise."""
+        pairs = zip(self.exponents, self.stderr, strict=True)
+        return tuple(0.0 if abs(value) <= 3 * error else value for value, error in pairs)
+
+    @property
+    def _significant_blocks(self) -> Floats:
+        return np.asarray(np.array(self.blocks) * (np.array(self.significant) != 0))
 
     @property
     def reference(self) -> dict[str, Any] | None:
@@ -152,6 +164,8 @@ def spectrum(
         raise ValueError(
             f"{system}: its chaos is not known to be transient, so there are no survivors to ask for"
         )
+    if starts < 1:
+        raise ValueError(f"{system}: starts must be at least 1, got {starts}")
     if survivors and escape:
         return _of_survivors(escape)
     block = (
@@ -281,8 +295,10 @@ def _too_few_note(found: Spectrum) -> str | None:
 def _steps(system: System, name: str, time: float | None, default: int) -> int:
     if time is None:
         return default
-    if not np.isfinite(time) or time < system.dt:
-        raise ValueError(f"{system}: {name} must be at least one step of {system.dt:g}, got {time!r}")
+    if not np.isfinite(time) or not system.dt <= time < MOST * system.dt:
+        raise ValueError(
+            f"{system}: {name} must be at least one step of {system.dt:g} and less than {MOST:g} steps, got {time!r}"
+        )
     return round(time / system.dt)
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from envs.system import Floats, System, vector
-from rl_lab.probes.blocks import block_stderr, correlation_note
+from rl_lab.probes.blocks import block_stderr, correlation_note, drift_note
+from rl_lab.probes.escape import single_orbit_note
 from rl_lab.probes.rates import Rates, unit_of
 
 Step = Callable[[Floats], Any]
@@ -139,13 +140,15 @@ def largest(
         raise ValueError(f"{follow.name}: d0 must be positive and finite, got {wanted}")
     if not scan and (fault := follow.coarse(wanted[0], seed)):
         raise ValueError(f"{follow.name}: {fault}; make d0 larger or ask for scan=True")
+    transient = single_orbit_note(what) if isinstance(what, System) else None
     rows, notes = [], []
     for distance in wanted:
         means = follow.growth(distance, renormalisations // blocks, blocks, seed)
         rate, error = float(means.mean()), float(block_stderr(means[:, None])[0])
         fault = (follow.coarse(distance, seed) if scan else None) or follow.saturated(distance, rate)
         rows.append(Distance(distance, rate, error, fault))
-        notes.append(fault or correlation_note(means))
+        said = (transient, fault, drift_note(means), correlation_note(means))
+        notes.append("; ".join(part for part in said if part) or None)
     steps = renormalisations // blocks * blocks * follow.tau
 
     def result(row: Distance, **more: Any) -> Largest:

@@ -1,5 +1,6 @@
 """The table of the catalogue: every published spectrum, measured again, and how far the two are apart."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -180,6 +181,13 @@ def measured(todo: Sequence[Job], workers: int, told: Callable[[int, Row], None]
 def document(rows: Sequence[Row], command: str) -> dict[str, Any]:
     """The data file."""
     return {"written_by": command, "rows": [asdict(row) | {"farthest": row.farthest} for row in rows]}
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """The data file as JSON, a line for each row."""
+    rows = ",\n".join(" " + json.dumps(row, ensure_ascii=False) for row in document["rows"])
+    head = [f'"{key}": {json.dumps(value)}' for key, value in document.items() if key != "rows"]
+    return "{" + ",\n".join([*head, f'"rows": [\n{rows}\n]']) + "}\n"
 
 
 def markdown(rows: Sequence[Row], command: str) -> str:

@@ -20,10 +20,14 @@ def make(env: Env, where: str = "") -> "gym.Env[Any, Any]":
             warnings.simplefilter("ignore")  # Gymnasium's advice about newer versions of an id
             return gym.make(env.id, **env.settings)
     except gym.error.UnregisteredEnv as error:
-        near = did_you_mean(env.id, gym.registry)
+        chaotic_ids = [name for name in gym.registry if name.startswith("chaos/")]
+        near = did_you_mean(f"chaos/{env.id}-v0", chaotic_ids) if "/" not in env.id else ""
+        near = near or did_you_mean(env.id, gym.registry)
         raise UserError(f"{prefix}no environment {env.id} is registered.{near}") from error
     except ModuleNotFoundError as error:
-        module = error.name or env.id.partition(":")[0]
+        if error.name is None:  # an adapter of ours names the command that installs its package
+            raise UserError(f"{prefix}{env.id}: {error}") from error
+        module = error.name
         raise UserError(f"{prefix}{env.id} needs the module {module}, which is not installed") from error
     except Exception as error:  # whatever somebody's constructor raises is about these settings
         if str(error).startswith(f"{env.id}: "):  # our own tasks say it in a sentence
@@ -58,10 +62,10 @@ def chance(env: Env) -> dict[str, Any] | None:
 def chaotic(env_id: str, settings: dict[str, Any]) -> Any:
     """The system behind a chaotic task, with the parameters among the settings applied."""
     envs = room("envs")
-    if env_id not in envs.ids():
+    if not envs.knows(env_id):
         make(Env(env_id, env_id, settings)).close()  # says so if there is no such environment at all
         raise UserError(
-            f"{env_id} is no chaotic task, its equations are not known here (there are: {', '.join(envs.ids())})"
+            f"{env_id} is no chaotic task, its equations are not known here (`rl-lab envs list` shows all that are)"
         )
     try:
         return envs.system_of(env_id, **settings)

@@ -6,7 +6,7 @@ import pytest
 import envs
 
 GL = envs.systems()["GinzburgLandau"]
-STILL = np.zeros((4, 1))
+STILL = np.zeros((8, 1))
 
 
 def wave(system, number, time=0.0):

@@ -200,3 +200,59 @@ def test_a_field_that_runs_away_ends_the_episode_and_never_shows_a_nan():
     assert terminated
     assert np.isfinite(seen).all()
     assert np.isfinite(reward)
+
+
+def test_sensors_come_in_the_order_asked_for_and_once():
+    full, turned = make(dtype="float64"), make(dtype="float64", sensors=("z", "x"), observe_rates=True)
+    first, second = play(full, ZEROS), play(turned, ZEROS)
+    np.testing.assert_array_equal(first[:, [2, 0]], second[:, :2])
+    rates = turned.task.system.law_at(turned.state)[[2, 0]] / turned.task.ruler[1][[2, 0]]
+    np.testing.assert_allclose(second[-1, 2:], rates)
+    with pytest.raises(ValueError, match="sensors must name different states"):
+        make(sensors=("x", "x"))
+
+
+def test_seeds_of_lanes_may_come_in_any_sequence():
+    batch = gymnasium.make_vec("chaos/Lorenz-v0", num_envs=3)
+    expected = batch.reset(seed=[5, 6, 7])[0]
+    for seeds in ((5, 6, 7), np.array([5, 6, 7]), np.int64(5), 5):
+        np.testing.assert_array_equal(batch.reset(seed=seeds)[0], expected)
+
+
+def test_a_restored_vector_environment_answers_a_partial_reset_with_what_was_seen():
+    batch, other = (gymnasium.make_vec("chaos/Lorenz-v0", num_envs=3) for _ in range(2))
+    batch.reset(seed=0)
+    seen = batch.step(np.zeros((3, 1)))[0]
+    other.unwrapped.set_state(json.loads(json.dumps(batch.unwrapped.get_state())))
+    after = other.reset(options={"reset_mask": np.array([True, False, False])})[0]
+    np.testing.assert_array_equal(after[1:], seen[1:])
+
+
+def test_environments_can_be_copied():
+    import copy
+
+    env = make()
+    env.reset(seed=0)
+    twin = copy.deepcopy(env)
+    assert env.step(np.ones(1))[0].tobytes() == twin.step(np.ones(1))[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "settings", "sentence"),
+    [
+        ("chaos/KuramotoSivashinsky-v0", {"drift": "false"}, "drift must be true or false, got 'false'"),
+        ("chaos/KuramotoSivashinsky-v0", {"dt": 0.0}, "dt must be positive"),
+        ("chaos/KuramotoSivashinsky-v0", {"L": "22"}, "L must be a finite number"),
+        ("chaos/PredatorPrey-v0", {"gamma": 0.0}, "these parameters make no sense together"),
+        ("chaos/Lorenz-v0", {"goal": ["hold"]}, "is no goal"),
+        ("chaos/Lorenz-v0", {"goal": "region", "high": "0"}, "high must be a finite number"),
+        ("chaos/Lorenz-v0", {"goal": "orbit", "period": 1e6}, "no periodic orbit with a period near 1e"),
+        ("chaos/MackeyGlass-v0", {"process_noise": 0.1}, "process_noise is not for delay systems"),
+        ("chaos/MackeyGlass-v0", {"actuator": ("beta", "x0")}, "actuator x0 does nothing"),
+        ("chaos/DoublePendulum-v0", {"actuator": ("m1", "release1")}, "actuator release1 does nothing"),
+        ("chaos/Lorenz96-v0", {"sites": 0}, "sites must be a whole number"),
+    ],
+)
+def test_nonsense_of_other_systems_is_refused_in_one_sentence(env_id, settings, sentence):
+    with pytest.raises(ValueError, match=rf"^{env_id}: .*{sentence}"):
+        make(env_id, **settings)

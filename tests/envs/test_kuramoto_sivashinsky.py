@@ -45,7 +45,7 @@ def test_the_reflected_field_evolves_reflected():
     """u(x) -> -u(-x) is a symmetry, u(x) -> u(-x) is none."""
     system = KS()
     u = settled(system)
-    still = np.zeros((4, 1))
+    still = np.zeros((8, 1))
     mirrored = -np.roll(u[::-1], 1)
     moved = system.advance(u[:, None], still, 20)[:, 0]
     np.testing.assert_allclose(
@@ -86,7 +86,7 @@ def test_equilibria_have_the_published_energies_and_growth_rates(name, energy, l
 
 
 def test_only_with_drift_does_a_push_move_the_mean():
-    u, push = settled(KS())[:, None], np.full((4, 1), 0.3)
+    u, push = settled(KS())[:, None], np.full((8, 1), 0.3)
     still, moved = KS().advance(u, push, 4), KS(drift=True).advance(u, push, 4)
     assert abs(still.mean()) < 1e-14
     bumps = 4 * 0.3 * 0.4 * np.sqrt(2 * pi) / 22.0

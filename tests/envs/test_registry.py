@@ -117,7 +117,10 @@ def test_a_dropped_in_file_is_a_task(tmp_path, name, text, exponent):
         (("(-1.0, 0.3, 0.9)", "(-1.0, 0.3)"), "start must give 3 finite numbers"),
         (("x, y, z, push)", "x, y, push)"), "rate must take (x, y, z, push), found (x, y, push)"),
         (("Source: ", "From "), "docstring must state the equations and end in 'Source: ...'"),
-        (("(0.188, 0.0, -1.188)", "(0.188, 0.0, 0.0, -1.188)"), "reference must give at most 3 exponents, found 4"),
+        (
+            ("(0.188, 0.0, -1.188)", "(0.188, 0.0, 0.0, -1.188)"),
+            "reference must give at most 3 exponents, found 4",
+        ),
         (("four: float = 4.0", "four: float"), "every parameter needs a default value"),
         (("def rate", "def rates"), "has no rate(self, ..., push)"),
         (("import Flow", "import Flo"), "cannot be imported: ImportError"),

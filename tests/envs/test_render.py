@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+import gymnasium
 import numpy as np
 import pytest
 
+import envs
 from envs import render
 from envs.goals.hold import Hold
 from envs.goals.region import Region
@@ -228,3 +230,15 @@ def test_ticks_are_round_evenly_spaced_and_inside(low, high):
     assert found[-1] <= high + 1e-12
     assert np.allclose(gaps, gaps[0])
     assert f"{gaps[0]:.0e}"[0] in "125"
+
+
+@pytest.mark.parametrize("env_id", envs.ids())
+def test_every_task_draws_itself(env_id):
+    env = gymnasium.make(env_id, render_mode="rgb_array", disable_env_checker=True).unwrapped
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(env.action_space.sample())
+    picture = env.render()
+    assert picture.shape == (480, 512, 3)
+    assert picture.dtype == np.uint8
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10, "an empty picture"
