@@ -89,7 +89,7 @@ def test_only_with_drift_does_a_push_move_the_mean():
     u, push = settled(KS())[:, None], np.full((8, 1), 0.3)
     still, moved = KS().advance(u, push, 4), KS(drift=True).advance(u, push, 4)
     assert abs(still.mean()) < 1e-14
-    bumps = 4 * 0.3 * 0.4 * np.sqrt(2 * pi) / 22.0
+    bumps = 8 * 0.3 * 0.4 * np.sqrt(2 * pi) / 22.0
     assert moved.mean() == pytest.approx(4 * 0.25 * bumps, rel=1e-4)
     assert KS(drift=True).published == KS().published
     assert KS(drift=True).dimension == KS().dimension == 62
