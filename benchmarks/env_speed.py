@@ -22,7 +22,7 @@ import gymnasium
 import numpy as np
 
 import envs
-from envs.registry import class_of
+from envs.registry import entry
 from envs.task import resolve
 
 BASELINE = {"vector": "CartPole-v1", "single": "Pendulum-v1"}
@@ -121,7 +121,9 @@ def main() -> None:
         for kind in ("vector", "single")
     ]
     ours = {
-        i: document["vector"][i]["update_ratio"]["median"] for i in ids if class_of(i).kind in ("flow", "map")
+        i: document["vector"][i]["update_ratio"]["median"]
+        for i in ids
+        if entry(i).system.kind in ("flow", "map")
     }
     slowest = min(ours, key=ours.__getitem__)
     document["targets"].append(

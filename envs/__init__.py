@@ -1,6 +1,7 @@
 """The world: chaotic systems written once as equations, posed as Gymnasium tasks.
 
-Importing this package registers `chaos/<System>-v<n>` for every file under `envs/systems/`.
+Importing this package registers `chaos/<Name>-v<n>` for every file under `envs/systems/` and `envs/published/`, and
+`dysts/...` and `controlgym/...`, which need those packages when they are made.
 """
 
 from typing import Any

@@ -79,7 +79,8 @@ def _made(cls: Callable[..., "System"], structure: tuple[tuple[str, Any], ...], 
 def _hash(system: "System", structure: tuple[tuple[str, Any], ...]) -> str:
     """Of the system's equations, its structure, the generator and the compilers."""
     here, name = Path(__file__).parent, type(system).__qualname__
-    generators = sorted([*here.glob("*codegen.py"), *here.glob("*templates.py"), here / "elementary.py"])
+    compiled_in = (here / f"{stem}.py" for stem in ("elementary", "interval", "gram_schmidt"))
+    generators = sorted([*here.glob("*codegen.py"), *here.glob("*templates.py"), *compiled_in])
     digest = hashlib.sha256(repr((name, structure, version("numba"), version("sympy"))).encode())
     for part in (*_equations(system), *(file.read_bytes() for file in generators)):
         digest.update(part)

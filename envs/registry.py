@@ -54,7 +54,7 @@ def system_in(module: ModuleType, file: Path) -> type[System]:
     public = [system for system in own if not system.__name__.startswith("_")]
     if len(public) != 1:
         names = ", ".join(system.__name__ for system in public) or "none"
-        raise ContractError(f"{file}: must define exactly one Flow or Map, found {names}")
+        raise ContractError(f"{file}: must define exactly one system, found {names}")
     check_contract(public[0])
     return public[0]
 
@@ -158,11 +158,6 @@ def entry(env_id: str) -> Entry:
     if not named:
         raise ValueError(f"{env_id} is no chaotic task.{nearest(env_id, known)}")
     return named[0]
-
-
-def class_of(env_id: str) -> type[System]:
-    """The system class behind an id."""
-    return entry(env_id).system
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

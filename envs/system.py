@@ -1,6 +1,7 @@
 """What a chaotic system is: equations, parameters, a start, a step and its published exponents.
 
-A system file states `rate` (a flow's time derivative) or `image` (a map's next state) once. Compiled
+A system file states `rate` (a flow's time derivative) or `image` (a map's next state) once; a field its linear
+and its local part (envs.field). Compiled
 steppers, the exact tangent, a torch batch and LaTeX are generated from it (envs.codegen) the first time they
 are needed.
 """

@@ -88,11 +88,6 @@ class Task:
         """Centre and scale [D] of the observation; constants of the system's structure."""
         return derive.ruler(self.system)
 
-    @property
-    def noisy(self) -> bool:
-        """Whether a step draws random numbers."""
-        return self.observation_noise > 0 or self.process_noise > 0
-
     @cached_property
     def initial_states(self) -> Floats:
         """Settled points of the uncontrolled orbit, [M, D]; an episode starts at one of them."""

@@ -168,10 +168,6 @@ def _moved(system: System, state: Floats, h: float, steps: int) -> Floats:
     return moved
 
 
-def _digits(value: float, digits: int = 6) -> float:
-    return float(f"{value:.{digits}g}")
-
-
 def describe(names: list[str]) -> None:
     """Measure the named systems, or all, and write them into the catalogue."""
     entries = dict(dysts.catalogue())

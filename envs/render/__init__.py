@@ -9,8 +9,6 @@ from envs.render.canvas import Pixels
 from envs.render.scene import Scene
 from envs.system import Floats, System
 
-FPS = 20
-"""Frames per second of a film of it."""
 TRAIL = 160
 """Recent states worth keeping: older ones are not drawn."""
 

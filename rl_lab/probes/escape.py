@@ -106,7 +106,7 @@ def survive(
     generator = np.random.default_rng(seed)
     history, alive = _follow(system, system.scatter(generator, starts), every, looks)
     skip = int(np.argmax(alive <= (1 - FORGOTTEN) * starts)) if settle is None else round(settle / interval)
-    if alive[-1] > (1 - FORGOTTEN) * starts and settle is None:
+    if settle is None and (alive[-1] > (1 - FORGOTTEN) * starts or skip > (len(alive) - 1) // 4):
         skip = (len(alive) - 1) // 4
     window = len(alive) - 1 - 2 * skip
     if skip < 1:
@@ -179,7 +179,7 @@ def _follow(
             break
         history.append((who, states))
         alive.append(len(who))
-        if len(who) <= max(LEFT * alive[0], FEWEST):
+        if len(who) <= max(LEFT * alive[0], min(FEWEST, alive[0] // 4)):
             break
     return history, np.array(alive, dtype=np.float64)
 

@@ -171,7 +171,7 @@ def spectrum(
     block = (
         _steps(system, "time", time, default_steps(system, count)) // (blocks * starts) if blocks > 1 else 0
     )
-    if block < 1 or starts < 1:
+    if block < 1:
         raise ValueError(
             f"{system}: blocks must be at least 2 (starts at least 1) and no more than the steps in time, got "
             f"{blocks} (and {starts})"

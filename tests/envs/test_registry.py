@@ -124,7 +124,7 @@ def test_a_dropped_in_file_is_a_task(tmp_path, name, text, exponent):
         (("four: float = 4.0", "four: float"), "every parameter needs a default value"),
         (("def rate", "def rates"), "has no rate(self, ..., push)"),
         (("import Flow", "import Flo"), "cannot be imported: ImportError"),
-        (("class SprottS(Flow)", "class SprottS"), "must define exactly one Flow or Map, found none"),
+        (("class SprottS(Flow)", "class SprottS"), "must define exactly one system, found none"),
         (("class SprottS", "class Lorenz"), "the name is taken by"),
     ],
 )
