@@ -25,9 +25,9 @@ def make(env: Env, where: str = "") -> "gym.Env[Any, Any]":
         near = near or did_you_mean(env.id, gym.registry)
         raise UserError(f"{prefix}no environment {env.id} is registered.{near}") from error
     except ModuleNotFoundError as error:
-        if error.name is None:  # an adapter of ours names the command that installs its package
+        if env.id.startswith(("dysts/", "controlgym/")):  # our adapters name the command that installs theirs
             raise UserError(f"{prefix}{env.id}: {error}") from error
-        module = error.name
+        module = error.name or env.id.partition(":")[0]
         raise UserError(f"{prefix}{env.id} needs the module {module}, which is not installed") from error
     except Exception as error:  # whatever somebody's constructor raises is about these settings
         if str(error).startswith(f"{env.id}: "):  # our own tasks say it in a sentence
