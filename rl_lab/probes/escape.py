@@ -106,7 +106,7 @@ def survive(
     generator = np.random.default_rng(seed)
     history, alive = _follow(system, system.scatter(generator, starts), every, looks)
     skip = int(np.argmax(alive <= (1 - FORGOTTEN) * starts)) if settle is None else round(settle / interval)
-    if settle is None and (alive[-1] > (1 - FORGOTTEN) * starts or skip > (len(alive) - 1) // 4):
+    if settle is None and (alive[-1] > (1 - FORGOTTEN) * starts or 2 * skip >= len(alive) - 1):
         skip = (len(alive) - 1) // 4
     window = len(alive) - 1 - 2 * skip
     if skip < 1:

@@ -125,7 +125,7 @@ WRONG = {
     ("envs", "show", "chaos/Henonn-v0"): "Did you mean chaos/Henon-v0?",
     ("agents", "show", "tpo"): "Did you mean trpo?",
     ("probe", "lyapunov", "Pendulum-v1"): "Pendulum-v1 is no chaotic task",
-    ("probe", "lyapunov", "chaos/Henon-v0", "--time", "0"): "time must be at least one step",
+    ("probe", "lyapunov", "chaos/Henon-v0", "--time", "0"): "--time must be a positive number",
     ("train", "chaos/Lorenz-v0", "ppo", "--set", "gamma=1", "--set", "gamma=1"): "--set gamma is given twice",
     ("train", "chaos/Lorenz-v0", "ppo", "--set", "env.rho=1", "--set", "env.rho=2"): "--set env.rho is given twice",
     ("trian",): "No such command",
