@@ -62,11 +62,11 @@ def system_of(id: str, **settings: Any) -> System:
     return _resolve(id, settings).system
 
 
-for _id in ids():
+for _id in (*ids(), *_adapters.dysts.ids()):
     _gymnasium.register(
         _id,
         entry_point="envs.single:ChaosEnv",
         vector_entry_point="envs.vectorised:ChaosVectorEnv",
         kwargs={"system": _id},
     )
-_adapters.register()
+_adapters.controlgym.register()

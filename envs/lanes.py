@@ -126,15 +126,20 @@ class Lanes:
 
     def _perceived(self, seen: Floats, generators: Sequence[np.random.Generator]) -> Floats:
         """With noise, inside the box, and late: [N, O]."""
-        if self._noise:
-            noise = np.array([generator.standard_normal(seen.shape[1]) for generator in generators])
-            seen = np.clip(seen + self._noise * noise, self._low, self._high)
+        seen = self._noisy(seen, generators)
         if not len(self.late):
             return seen
         arrived: Floats = self.late[0].copy()
         self.late[:-1] = self.late[1:]
         self.late[-1] = seen
         return arrived
+
+    def _noisy(self, seen: Floats, generators: Sequence[np.random.Generator]) -> Floats:
+        """Observations [n, O] with noise from the generator of each, inside the box."""
+        if not self._noise:
+            return seen
+        noise = np.array([generator.standard_normal(seen.shape[1]) for generator in generators])
+        return np.clip(seen + self._noise * noise, self._low, self._high)
 
     def observe(self, lanes: np.ndarray[Any, Any], generators: Sequence[np.random.Generator]) -> Floats:
         """First observations of lanes that were just placed, [len(lanes), O]: what arrives late starts as these."""
@@ -145,9 +150,7 @@ class Lanes:
             seen = seen if self._columns is None else seen[:, self._columns]
         else:
             seen = self.task.observed(state, np.zeros((self._width, len(lanes))))
-        if self._noise:
-            noise = np.array([generators[n].standard_normal(seen.shape[1]) for n in lanes.tolist()])
-            seen = np.clip(seen + self._noise * noise, self._low, self._high)
+        seen = self._noisy(seen, [generators[n] for n in lanes.tolist()])
         self.late[:, lanes] = seen
         return seen
 

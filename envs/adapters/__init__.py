@@ -1,7 +1,5 @@
 """Other people's catalogues, mended and posed as tasks of this room; docs/adapters.md says what is changed."""
 
-import gymnasium
-
 from envs.adapters import controlgym, dysts
 from envs.system import System
 
@@ -9,18 +7,6 @@ from envs.system import System
 def ids() -> list[str]:
     """Gymnasium ids of all adapted tasks, installed or not: make() names the command that installs one."""
     return [*dysts.ids(), *controlgym.ids()]
-
-
-def register() -> None:
-    """Make the ids known to Gymnasium; nothing of dysts or controlgym is loaded before the first make()."""
-    for name in dysts.ids():
-        gymnasium.register(
-            name,
-            entry_point="envs.single:ChaosEnv",
-            vector_entry_point="envs.vectorised:ChaosVectorEnv",
-            kwargs={"system": name},
-        )
-    controlgym.register()
 
 
 def system_class(env_id: str) -> type[System] | None:
