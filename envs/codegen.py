@@ -70,16 +70,9 @@ def generate(system: System) -> dict[str, str]:
 def trace(system: System) -> Equations:
     """Call the equations with symbols."""
     states = [sympy.Symbol(name, real=True) for name in system.states]
-    parameters = [sympy.Symbol(name, real=True) for name in system.parameter_names()]
-    count = system.n_pushes
-    pushes = [sympy.Symbol("push" if count == 1 else f"push{i + 1}", real=True) for i in range(count)]
-    moved = dict(zip(system.actuator, pushes, strict=False))
-    symbolic = copy.copy(system)
-    for symbol in parameters:
-        object.__setattr__(symbolic, symbol.name, symbol + moved.get(symbol.name, 0))
-    own = [sympy.Integer(0)] * system.pushes if moved else pushes
+    symbolic, parameters, pushes, moved, own = with_symbols(system)
     try:
-        law = getattr(symbolic, system.law)(*states, own[0] if len(own) == 1 else tuple(own))
+        law = getattr(symbolic, system.law)(*states, own)
         law = [sympy.sympify(expression) for expression in law]
     except Exception as error:
         raise ContractError.of(
@@ -88,6 +81,19 @@ def trace(system: System) -> Equations:
     _refuse_what_cannot_be_compiled(system, law, {*states, *parameters, *pushes})
     acted = [moved.get(name, 0) + part for name, part in zip(system.states, law, strict=True)]
     return Equations(states, pushes, parameters, acted)
+
+
+def with_symbols(system: System) -> tuple[Any, list[sympy.Symbol], list[sympy.Symbol], dict[str, Any], Any]:
+    """A copy whose parameters are symbols, these, the pushes, where `actuator` adds them, and the law's `push`."""
+    parameters = [sympy.Symbol(name, real=True) for name in system.parameter_names()]
+    count = system.n_pushes
+    pushes = [sympy.Symbol("push" if count == 1 else f"push{i + 1}", real=True) for i in range(count)]
+    moved = dict(zip(system.actuator, pushes, strict=False))
+    symbolic = copy.copy(system)
+    for symbol in parameters:
+        object.__setattr__(symbolic, symbol.name, symbol + moved.get(symbol.name, 0))
+    own = [sympy.Integer(0)] * system.pushes if moved else pushes
+    return symbolic, parameters, pushes, moved, own[0] if len(own) == 1 else tuple(own)
 
 
 def _refuse_what_cannot_be_compiled(system: System, law: list[Any], known: set[Any]) -> None:

@@ -1,6 +1,5 @@
 """From a delay equation to source text: numba kernels, a torch stepper and LaTeX. Imports sympy."""
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,16 +45,9 @@ def trace(system: Delay) -> DelayEquations:
     """Call `rate` with symbols."""
     now = [sympy.Symbol(name, real=True) for name in system.components]
     late = [sympy.Symbol(f"{name}_delayed", real=True) for name in system.components]
-    parameters = [sympy.Symbol(name, real=True) for name in system.parameter_names()]
-    count = system.n_pushes
-    pushes = [sympy.Symbol("push" if count == 1 else f"push{i + 1}", real=True) for i in range(count)]
-    moved = dict(zip(system.actuator, pushes, strict=False))
-    symbolic = copy.copy(system)
-    for symbol in parameters:
-        object.__setattr__(symbolic, symbol.name, symbol + moved.get(symbol.name, 0))
-    own = [sympy.Integer(0)] * system.pushes if moved else pushes
+    symbolic, parameters, pushes, moved, own = codegen.with_symbols(system)
     try:
-        found = symbolic.rate(*now, *late, own[0] if len(own) == 1 else tuple(own))
+        found = symbolic.rate(*now, *late, own)
         law = [sympy.sympify(e) for e in (found if isinstance(found, tuple | list) else (found,))]
     except Exception as error:
         raise ContractError.of(
