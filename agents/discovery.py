@@ -76,9 +76,14 @@ def _only_rule(module: ModuleType) -> type[Rule]:
 
 def _check_signature(rule: type[FirstOrderRule]) -> None:
     found = list(inspect.signature(rule.objective).parameters)
-    if found != (expected := ["self", "ratio", "advantage", "kl"]):
+    expected = ["self", "ratio", "advantage", "kl"]
+    if found[:4] != expected:
         raise TypeError(
             f"{rule.__name__}.objective takes ({', '.join(expected)}), found ({', '.join(found)})"
+        )
+    if unknown := [name for name in found[4:] if name not in rule().memory()]:
+        raise TypeError(
+            f"{rule.__name__}.objective takes {unknown[0]}, which is not in {rule.__name__}.memory()"
         )
 
 

@@ -1,35 +1,29 @@
 """The host: stable-baselines3's rollouts, and any update rule where SB3 has `train()`."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Le
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import (
-    ActorCriticCnnPolicy,
-    ActorCriticPolicy,
-    BasePolicy,
-    MultiInputActorCriticPolicy,
-)
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.batch import flatten
 from agents.learner import Learner
+from agents.network import NetworkSettings
+from agents.policy import LabPolicy
 from agents.rule import Outcome, Rule
-from agents.spaces import policy_name
-
-Width = Annotated[int, Gt(0)]
-ACTIVATIONS: dict[str, type[torch.nn.Module]] = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
+from agents.stabilisers import Stabilisers
 
 
 @dataclass(frozen=True, kw_only=True)
-class HostSettings:
+class HostSettings(NetworkSettings, Stabilisers):
     """What collects the data and holds the policy: equal terms for all rules."""
 
     n_envs: Annotated[int, Ge(1)] = 8
@@ -40,10 +34,6 @@ class HostSettings:
     """Discount per step."""
     gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
     """Decay of the generalised advantage estimator: 0 is one step, 1 the whole return."""
-    net_arch: tuple[Width, ...] = (64, 64)
-    """Units of the hidden layers; policy and value function have one such network each."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Nonlinearity between the layers."""
     device: str = "cpu"
     """Where the networks live: cpu, cuda or cuda:0, ... Small networks are fastest on the CPU."""
 
@@ -56,20 +46,17 @@ class RuleAlgorithm(OnPolicyAlgorithm):
 
     Logs go to SB3's logger under SB3's names (train/loss, train/value_loss, ...). `train/n_updates` counts
     updates, one per rollout, where SB3's PPO counts epochs.
-    """
 
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
-        "MlpPolicy": ActorCriticPolicy,
-        "CnnPolicy": ActorCriticCnnPolicy,
-        "MultiInputPolicy": MultiInputActorCriticPolicy,
-    }
+    `memory` is what rule and stabilisers carry from one update to the next; save() and load() keep it.
+    """
 
     def __init__(
         self,
-        policy: str | type[ActorCriticPolicy],
+        policy: type[ActorCriticPolicy],
         env: VecEnv,
         rule: Rule | None = None,
         *,
+        stabilisers: Stabilisers | None = None,
         n_steps: int = 256,
         gamma: float = 0.99,
         gae_lambda: float = 0.95,
@@ -83,6 +70,8 @@ class RuleAlgorithm(OnPolicyAlgorithm):
             raise TypeError("RuleAlgorithm needs a rule: RuleAlgorithm(policy, env, rule)")
         if rule is not None:
             self.rule = rule  # SB3's load() brings the rule itself, after this
+        self.stabilisers = stabilisers or Stabilisers()
+        self.memory: dict[str, torch.Tensor] = {}
         self.outcome: Outcome | None = None
         # Yields the permutations that SB3 would draw from the global generator after the same seed.
         self.minibatch_rng = np.random.RandomState(seed)
@@ -131,13 +120,16 @@ class RuleAlgorithm(OnPolicyAlgorithm):
 
     def train(self) -> None:
         """One update of the policy by the rule."""
-        learner = Learner(self.policy)
+        learner = Learner(self.policy, self.stabilisers, self.memory, self._current_progress_remaining)
         batch = flatten(self.rollout_buffer, self.action_space)
         self.outcome = self.rule.update(learner, batch, self.minibatch_rng)
         self._n_updates += 1
         for name, values in learner.notes.items():
             self.logger.record(f"train/{name}", torch.stack(values).double().mean().item())
-        self.logger.record("train/learning_rate", self.rule.learning_rate)
+        self.logger.record("train/learning_rate", self.policy.optimizer.param_groups[0]["lr"])
+        for name, remembered in self.memory.items():
+            if remembered.numel() == 1:
+                self.logger.record(f"train/{name}", remembered.item())
         explained = explained_variance(batch.values.cpu().numpy(), batch.returns.cpu().numpy())
         self.logger.record("train/explained_variance", explained)
         if isinstance(log_std := getattr(self.policy, "log_std", None), torch.Tensor):
@@ -152,20 +144,25 @@ def host(rule: Rule, settings: HostSettings, env: VecEnv, seed: int | None) -> R
         raise ValueError(
             f"a rollout of {size} step has no deviation to normalise by: raise n_steps or n_envs"
         )
-    optimizer_class, optimizer_kwargs = rule.optimizer
     return RuleAlgorithm(
-        policy_name(env.observation_space),
+        LabPolicy,
         env,
         rule,
+        stabilisers=settings,
         n_steps=settings.n_steps,
         gamma=settings.gamma,
         gae_lambda=settings.gae_lambda,
         policy_kwargs={
-            "net_arch": list(settings.net_arch),
-            "activation_fn": ACTIVATIONS[settings.activation],
-            "optimizer_class": optimizer_class,
-            "optimizer_kwargs": dict(optimizer_kwargs),
+            "network": settings,
+            **optimizer_arguments(rule, settings),
         },
         seed=seed,
         device=settings.device,
     )
+
+
+def optimizer_arguments(rule: Rule, settings: HostSettings) -> dict[str, Any]:
+    """What SB3's policies take to build their optimizer: that of the rule."""
+    del settings
+    optimizer_class, optimizer_kwargs = rule.optimizer
+    return {"optimizer_class": optimizer_class, "optimizer_kwargs": dict(optimizer_kwargs)}

@@ -1,4 +1,4 @@
-"""What a rule may touch: a policy, its optimizer, and a notebook for the log."""
+"""What a rule may touch: a policy, its optimizer, its stabilisers, a memory, and a notebook for the log."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 from torch.nn import Parameter
-from torch.nn.functional import mse_loss
 
 from agents.batch import Batch, Observations
 from agents.distribution import Distribution, read
+from agents.stabilisers import Stabilisers, entropy, gradient, smoothness, value
 
 
 @dataclass(frozen=True)
@@ -34,23 +34,44 @@ class Snapshot:
 
     policy: dict[str, Tensor]
     optimizer: dict[Tensor, dict[str, Any]]
+    memory: dict[str, Tensor]
 
 
 class Learner:
-    """A policy and its optimizer, seen by a rule."""
+    """A policy and its optimizer, seen by a rule.
 
-    def __init__(self, policy: ActorCriticPolicy) -> None:
+    `memory` holds what rule and stabilisers carry from one update to the next, by name; entries are replaced,
+    never edited in place. `progress_remaining` falls from 1 at the beginning of training to 0 at its end.
+    """
+
+    def __init__(
+        self,
+        policy: ActorCriticPolicy,
+        stabilisers: Stabilisers | None = None,
+        memory: dict[str, Tensor] | None = None,
+        progress_remaining: float = 1.0,
+    ) -> None:
         self.policy = policy
+        self.stabilisers = stabilisers or Stabilisers()
+        self.memory: dict[str, Tensor] = {} if memory is None else memory
+        self.progress_remaining = progress_remaining
         self.parameters: list[Parameter] = list(policy.parameters())
         self.notes: dict[str, list[Tensor]] = {}
 
     def note(self, **quantities: Tensor) -> None:
         """Keep numbers for the log; the host writes the mean of each as `train/<name>`."""
-        for name, value in quantities.items():
-            self.notes.setdefault(name, []).append(value.detach())
+        for name, quantity in quantities.items():
+            self.notes.setdefault(name, []).append(quantity.detach())
+
+    def begin_update(self, learning_rate: float) -> None:
+        """Prepare optimizer and stabilisers for one update with this step size."""
+        self.set_learning_rate(learning_rate)
+        gradient.begin_update(self.stabilisers, self.policy.optimizer)
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """Set the optimizer's step size."""
+        """Set the optimizer's step size, which falls to 0 with the training that remains if it is annealed."""
+        if self.stabilisers.anneal_learning_rate:
+            learning_rate *= self.progress_remaining
         for group in self.policy.optimizer.param_groups:
             group["lr"] = learning_rate
 
@@ -76,9 +97,21 @@ class Learner:
         # SB3 returns no distribution, but leaves the one it has just used in `action_dist`.
         return Evaluation(log_prob, values.flatten(), entropy, read(self.policy.action_dist))
 
-    def value_loss(self, batch: Batch) -> Tensor:
-        """Return the mean squared error of the value function."""
-        return mse_loss(batch.returns, self.policy.predict_values(batch.observations).flatten())
+    def value_loss(self, batch: Batch, values: Tensor | None = None) -> Tensor:
+        """Return the mean loss of the value function; `values` [B] spares a second look at the states."""
+        if values is None:
+            values = self.policy.predict_values(batch.observations).flatten()
+        return value.loss(self.stabilisers, self.policy, values, batch)
+
+    def entropy_coef(self, ent_coef: float, entropies: Tensor) -> float | Tensor:
+        """Return the weight of the entropy bonus at this moment, given the entropies [B] of a minibatch."""
+        return entropy.coefficient(
+            self.stabilisers, ent_coef, entropies.detach(), self.memory, self.progress_remaining
+        )
+
+    def roughness(self, batch: Batch) -> Tensor | None:
+        """Return the weighted penalty on the policy's sensitivity to its observations; None: none is asked."""
+        return smoothness.penalty(self.stabilisers, self.policy, batch.observations)
 
     def descend(self, loss: Tensor, max_grad_norm: float, only: Sequence[Parameter] | None = None) -> bool:
         """One optimizer step down the loss, on all parameters or on `only` these.
@@ -89,28 +122,32 @@ class Learner:
         optimizer = self.policy.optimizer
         optimizer.zero_grad()
         torch.autograd.backward(loss, inputs=only)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters if only is None else only, max_grad_norm)
+        chosen = self.parameters if only is None else only
+        norm = gradient.treat(self.stabilisers, chosen, max_grad_norm, self.memory)
         if not torch.isfinite(loss.detach() + norm):
             return False
         optimizer.step()
         return True
 
     def snapshot(self) -> Snapshot:
-        """Copy policy (parameters and buffers) and optimizer state."""
+        """Copy policy (parameters and buffers), optimizer state and memory."""
         return Snapshot(
             {name: value.clone() for name, value in self.policy.state_dict().items()},
             {
                 parameter: {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
                 for parameter, state in self.policy.optimizer.state.items()
             },
+            dict(self.memory),
         )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Put policy and optimizer back, bit for bit."""
+        """Put policy, optimizer and memory back, bit for bit."""
         self.policy.load_state_dict(snapshot.policy)
         state = self.policy.optimizer.state
         state.clear()
         state.update(snapshot.optimizer)
+        self.memory.clear()
+        self.memory.update(snapshot.memory)
 
     def is_finite(self) -> bool:
         """Whether every parameter is a finite number, and so is every standard deviation and its inverse."""
@@ -118,6 +155,14 @@ class Learner:
         if isinstance(log_std := getattr(self.policy, "log_std", None), Tensor):
             numbers += [log_std.detach().exp(), (-log_std.detach()).exp()]
         return bool(torch.cat(numbers).isfinite().all())
+
+
+def reached(scalar: Tensor, parameters: Sequence[Parameter]) -> list[Parameter]:
+    """Return the parameters that this scalar depends on."""
+    gradients = torch.autograd.grad(scalar, parameters, retain_graph=True, allow_unused=True)
+    return [
+        parameter for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is not None
+    ]
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 from torch.nn import Parameter
 
-from agents.batch import Batch, minibatches
+from agents.batch import Batch
 from agents.distribution import Distribution
-from agents.learner import Evaluation, Learner
+from agents.learner import Evaluation, Learner, reached
 from agents.rule import Outcome, Rule
 
 
@@ -65,7 +65,7 @@ class Trial:
     kl: float
     """Mean KL(pi_old || pi_new) over the batch."""
     surrogate: float
-    """Mean ratio times advantage over the batch."""
+    """Mean ratio times advantage over the batch, with the entropy bonus and what the stabilisers take off."""
 
 
 def backtrack(
@@ -101,20 +101,24 @@ class NaturalGradientRule(Rule):
         """Move the policy once, then fit the value function."""
         old = learner.behaviour(batch.observations)
         now = learner.evaluate(batch)
-        kl, surrogate = old.kl(now.distribution).mean(), self.surrogate(now, batch)
+        ent_coef = learner.entropy_coef(self.ent_coef, now.entropy)
+
+        def surrogate(evaluation: Evaluation) -> Tensor:
+            gain = ((evaluation.log_prob - batch.log_prob).exp() * self.scaled(batch.advantages)).mean()
+            roughness = learner.roughness(batch)
+            gain = gain + ent_coef * evaluation.entropy.mean()
+            return gain if roughness is None else gain - roughness
+
+        kl, before = old.kl(now.distribution).mean(), surrogate(now)
         parameters = reached(kl, learner.parameters)
-        step = self.full_step(surrogate, kl, parameters)
+        step = self.full_step(before, kl, parameters)
         if isinstance(step, Outcome):
             outcome = step
         else:
-            outcome = self.move(learner, batch, old, parameters, step, surrogate.item())
+            outcome = self.move(learner, batch, old, parameters, step, surrogate, before.item())
         if outcome is Outcome.NOT_FINITE or not self.fit_values(learner, batch, rng, parameters):
             return Outcome.NOT_FINITE
         return outcome
-
-    def surrogate(self, evaluation: Evaluation, batch: Batch) -> Tensor:
-        """Return mean ratio times advantage over the batch."""
-        return ((evaluation.log_prob - batch.log_prob).exp() * self.scaled(batch.advantages)).mean()
 
     def full_step(self, surrogate: Tensor, kl: Tensor, parameters: Sequence[Tensor]) -> Tensor | Outcome:
         """sqrt(2 max_kl / s'Fs) s  with  s = F⁻¹ grad surrogate: its KL is max_kl to second order.
@@ -142,7 +146,8 @@ class NaturalGradientRule(Rule):
         old: Distribution,
         parameters: Sequence[Parameter],
         step: Tensor,
-        surrogate: float,
+        surrogate: Callable[[Evaluation], Tensor],
+        before: float,
     ) -> Outcome:
         """Add the chosen fraction of the step to the policy's parameters, or leave them as they are."""
         origin = flat([parameter.detach() for parameter in parameters])
@@ -152,32 +157,17 @@ class NaturalGradientRule(Rule):
             try:
                 with torch.no_grad():
                     new = learner.evaluate(batch)
-                    return Trial(old.kl(new.distribution).mean().item(), self.surrogate(new, batch).item())
+                    return Trial(old.kl(new.distribution).mean().item(), surrogate(new).item())
             except FloatingPointError:  # too far to be a policy at all; a shorter step may still be one
                 return Trial(math.inf, math.nan)
 
-        fraction = self.choose(trial, surrogate)
+        fraction = self.choose(trial, before)
         learner.note(is_line_search_success=torch.tensor(float(fraction is not None)))
         if fraction is None:
             assign(parameters, origin)
             return Outcome.REJECTED
         assign(parameters, origin + fraction * step)
         return Outcome.ACCEPTED
-
-    def fit_values(
-        self, learner: Learner, batch: Batch, rng: np.random.RandomState, policy: Sequence[Parameter]
-    ) -> bool:
-        """The value steps of a first-order rule, on those parameters alone that the policy does not use."""
-        learner.training(True)
-        shared = {id(parameter) for parameter in policy}
-        only = [parameter for parameter in learner.parameters if id(parameter) not in shared]
-        for _ in range(self.n_epochs):
-            for rows in minibatches(len(batch), self.batch_size, rng):
-                loss = learner.value_loss(batch.rows(rows))
-                learner.note(value_loss=loss)
-                if not learner.descend(self.vf_coef * loss, self.max_grad_norm, only):
-                    return False
-        return True
 
 
 def flat(tensors: Sequence[Tensor]) -> Tensor:
@@ -191,11 +181,3 @@ def assign(parameters: Sequence[Parameter], vector: Tensor) -> None:
         pieces = torch.split(vector, [parameter.numel() for parameter in parameters])
         for parameter, piece in zip(parameters, pieces, strict=True):
             parameter.copy_(piece.view_as(parameter))
-
-
-def reached(scalar: Tensor, parameters: Sequence[Parameter]) -> list[Parameter]:
-    """Return the parameters that this scalar depends on."""
-    gradients = torch.autograd.grad(scalar, parameters, retain_graph=True, allow_unused=True)
-    return [
-        parameter for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is not None
-    ]

@@ -9,7 +9,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 
 from agents.batch import Batch
+from agents.host import HostSettings, optimizer_arguments
 from agents.learner import Learner
+from agents.policy import LabPolicy
 from agents.rule import Rule
 
 ACTION_SPACES = {
@@ -43,6 +45,27 @@ def make_learner(
             optimizer_kwargs=dict(kwargs),
         )
     return Learner(policy)
+
+
+def make_stabilised(
+    rule: Rule,
+    space: spaces.Space = BOX,
+    seed: int = 0,
+    net_arch: tuple[int, ...] = (16,),
+    **settings: object,
+) -> Learner:
+    """The same with the host's policy and its stabilisers, switched on by `settings`."""
+    chosen = HostSettings(net_arch=net_arch, **settings)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        policy = LabPolicy(
+            OBSERVATIONS,
+            space,
+            lambda _: rule.learning_rate,
+            network=chosen,
+            **optimizer_arguments(rule, chosen),
+        )
+    return Learner(policy, chosen)
 
 
 def make_batch(learner: Learner, size: int = 128, seed: int = 1) -> Batch:

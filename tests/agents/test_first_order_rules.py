@@ -108,7 +108,7 @@ def test_a_gradient_that_overflows_is_not_finite_although_the_loss_is_finite():
     batch = make_batch(learner)
     batch.log_prob[3] -= 200.0
     batch.advantages[3] = 5.0
-    loss = PPO().loss(learner, batch, learner.behaviour(batch.observations))
+    loss = PPO().loss(learner, PPO().look(learner, batch, PPO().past(learner, batch)))
     assert torch.isfinite(loss), "this case is too easy to test anything"
     assert PPO().update(learner, batch, rng()) is Outcome.NOT_FINITE
 

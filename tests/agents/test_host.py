@@ -128,14 +128,14 @@ class Sees(gym.Env):
 
 
 OBSERVED = {
-    "vector": (spaces.Box(-1, 1, (4,)), "ActorCriticPolicy"),
-    "float64": (spaces.Box(-1, 1, (4,), np.float64), "ActorCriticPolicy"),
-    "index": (spaces.Discrete(5), "ActorCriticPolicy"),
-    "image": (spaces.Box(0, 255, (40, 40, 3), np.uint8), "ActorCriticCnnPolicy"),
-    "tiny image": (spaces.Box(0, 255, (8, 8, 3), np.uint8), "ActorCriticPolicy"),
+    "vector": (spaces.Box(-1, 1, (4,)), "FlattenExtractor"),
+    "float64": (spaces.Box(-1, 1, (4,), np.float64), "FlattenExtractor"),
+    "index": (spaces.Discrete(5), "FlattenExtractor"),
+    "image": (spaces.Box(0, 255, (40, 40, 3), np.uint8), "NatureCNN"),
+    "tiny image": (spaces.Box(0, 255, (8, 8, 3), np.uint8), "FlattenExtractor"),
     "dict": (
         spaces.Dict({"a": spaces.Box(-1, 1, (4,)), "b": spaces.Discrete(3)}),
-        "MultiInputActorCriticPolicy",
+        "CombinedExtractor",
     ),
 }
 
@@ -144,13 +144,13 @@ OBSERVED = {
 @pytest.mark.parametrize("kind", OBSERVED)
 def test_the_policy_fits_the_observations(kind, name):
     """trpo on images shares its convolutions with the value function, whose steps must not move them."""
-    space, policy = OBSERVED[kind]
+    space, extractor = OBSERVED[kind]
     envs = DummyVecEnv([lambda: Monitor(Sees(space)) for _ in range(2)])
     assert agents.refusal(name, envs.action_space, envs.observation_space) is None
     algorithm = agents.make(name, envs, 0, {"n_steps": 16, "batch_size": 16})
     before = parameters(algorithm)
     algorithm.learn(32)
-    assert type(algorithm.policy).__name__ == policy
+    assert type(algorithm.policy.features_extractor).__name__ == extractor
     assert any(not torch.equal(a, b) for a, b in zip(before, parameters(algorithm), strict=True))
 
 
