@@ -1,5 +1,6 @@
 """The policy of the host: stable-baselines3's actor-critic with the laboratory's networks."""
 
+from collections.abc import Callable
 from typing import Any
 
 from gymnasium import spaces
@@ -11,9 +12,13 @@ from stable_baselines3.common.torch_layers import (
     NatureCNN,
 )
 from stable_baselines3.common.type_aliases import Schedule
+from torch import nn
 
 from agents.network import ACTIVATIONS, NetworkSettings
 from agents.spaces import policy_name
+
+ValueHead = Callable[[int], nn.Module]
+"""From the number of features to a module that maps features [B, F] to values [B, 1]."""
 
 EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {
     "MlpPolicy": FlattenExtractor,
@@ -23,7 +28,10 @@ EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {
 
 
 class LabPolicy(ActorCriticPolicy):
-    """An actor-critic with the networks that `network` describes; by default SB3's, to the last bit."""
+    """An actor-critic with the networks that `network` describes; by default SB3's, to the last bit.
+
+    `value_head` replaces the last layer of the value function.
+    """
 
     def __init__(
         self,
@@ -32,9 +40,11 @@ class LabPolicy(ActorCriticPolicy):
         lr_schedule: Schedule,
         *,
         network: NetworkSettings | None = None,
+        value_head: ValueHead | None = None,
         **kwargs: Any,
     ) -> None:
         self.network = network or NetworkSettings()
+        self.value_head = value_head
         super().__init__(
             observation_space,
             action_space,
@@ -45,8 +55,15 @@ class LabPolicy(ActorCriticPolicy):
             **kwargs,
         )
 
+    def _build(self, lr_schedule: Schedule) -> None:
+        super()._build(lr_schedule)
+        if self.value_head is not None:
+            self.value_net = self.value_head(self.mlp_extractor.latent_dim_vf)
+            optimizer: Any = self.optimizer_class
+            self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
     def _get_constructor_parameters(self) -> dict[str, Any]:
         parameters = super()._get_constructor_parameters()
         for name in ("net_arch", "activation_fn", "features_extractor_class"):
             del parameters[name]  # they follow from the network and the observations
-        return {**parameters, "network": self.network}
+        return {**parameters, "network": self.network, "value_head": self.value_head}
