@@ -58,7 +58,10 @@ class LabPolicy(ActorCriticPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
         if self.value_head is not None:
-            self.value_net = self.value_head(self.mlp_extractor.latent_dim_vf)
+            head: Any = self.value_head(
+                self.mlp_extractor.latent_dim_vf
+            )  # SB3's annotation knows Linear only
+            self.value_net = head
             optimizer: Any = self.optimizer_class
             self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
