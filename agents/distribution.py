@@ -3,6 +3,7 @@
 Shapes: B states, A action dimensions; leading axes `...` are independent agents.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Self
@@ -47,6 +48,11 @@ class Gaussian(Distribution):
         shrink = torch.log(self.std) - torch.log(new.std)
         shift = (self.mean - new.mean) / new.std
         return 0.5 * (torch.expm1(2 * shrink) - 2 * shrink + shift**2).sum(-1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Sum over dimensions of  -(a - m)² / (2 s²) - log s - log(2 pi) / 2,  for actions a [..., B, A]: [..., B]."""
+        distance = (actions - self.mean) ** 2 / (2 * self.std**2)
+        return (-distance - self.std.log() - math.log(math.sqrt(2 * math.pi))).sum(-1)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
+from scipy.stats import norm
 from small_policies import ACTION_SPACES
 from stable_baselines3.common import distributions as sb3
 from torch.distributions import Normal, kl_divergence
@@ -56,6 +57,21 @@ def test_gaussian_kl_keeps_its_digits_for_tiny_steps():
     textbook = -torch.log(old.std / new.std) + (old.std**2) / (2 * new.std**2) - 0.5
     assert abs(textbook.item() / exact - 1) > 1e-2, "this case is too easy to test anything"
     assert old.kl(new).item() == pytest.approx(exact, rel=2e-3)
+
+
+def test_gaussian_log_densities_are_those_that_sb3_stores_in_a_batch():
+    """To the bit, or a first ratio would not be 1; and for several agents at once."""
+    generator = torch.Generator().manual_seed(3)
+    mean, actions = torch.randn(2, 4, 6, 2, generator=generator)
+    log_std = 0.3 * torch.randn(2, generator=generator)
+    together = Gaussian(mean, log_std.exp().expand_as(mean)).log_prob(actions)
+    assert together.shape == (4, 6)
+    by_scipy = norm.logpdf(actions.numpy(), mean.numpy(), log_std.exp().numpy()).sum(-1)
+    assert np.allclose(together.numpy(), by_scipy, rtol=1e-5)
+    for agent in range(4):
+        made = sb3.make_proba_distribution(ACTION_SPACES["box"]).proba_distribution(mean[agent], log_std)
+        assert torch.equal(together[agent], made.log_prob(actions[agent]))
+        assert torch.equal(read(made).log_prob(actions[agent]), together[agent])
 
 
 @pytest.mark.parametrize("kind", ["categorical", "bernoulli"])

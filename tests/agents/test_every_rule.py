@@ -2,20 +2,36 @@
 
 import dataclasses
 import random
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from small_policies import ACTION_SPACES, bits, copy_of, make_batch, make_learner, optimizer_bits, rng
+from small_policies import (
+    ACTION_SPACES,
+    bits,
+    copy_of,
+    make_batch,
+    make_learner,
+    mean_kl,
+    optimizer_bits,
+    rng,
+)
+from stable_baselines3.common.vec_env import DummyVecEnv
+from tiny_tasks import Guess
 from torch import Tensor
 
+from agents.batch import Batch
 from agents.discovery import find_rules
-from agents.rule import FirstOrderRule, Outcome, Rule
+from agents.host import HostSettings, RuleAlgorithm, host
+from agents.learner import Learner
+from agents.rule import FirstOrderRule, Outcome, Rule, recalled_by
 
 RULES = {name: found.rule for name, found in find_rules().items()}
 FIRST_ORDER = {name: rule for name, rule in RULES.items() if issubclass(rule, FirstOrderRule)}
 CASES = [
-    pytest.param(rule, space, id=f"{name}-{kind}")
+    pytest.param(rule, kind, id=f"{name}-{kind}")
     for name, rule in RULES.items()
     for kind, space in ACTION_SPACES.items()
     if isinstance(space, rule.action_spaces)
@@ -23,48 +39,111 @@ CASES = [
 
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 every_first_order_rule = pytest.mark.parametrize("rule", FIRST_ORDER.values(), ids=FIRST_ORDER)
-every_case = pytest.mark.parametrize(("rule", "space"), CASES)
+every_case = pytest.mark.parametrize(("rule", "kind"), CASES)
 
 
-def surrogate(learner, batch) -> float:
+def hasty(rule: type[Rule], **settings: object) -> Rule:
+    """The rule with few passes over a batch, for questions to which their number makes no difference."""
+    may_choose = {field.name for field in dataclasses.fields(rule) if field.init}
+    return rule(**({"n_epochs": 2} if "n_epochs" in may_choose else {}), **settings)
+
+
+def first_space(rule: type[Rule]) -> str:
+    """The first kind of actions that this rule is for."""
+    return next(kind for kind, space in ACTION_SPACES.items() if isinstance(space, rule.action_spaces))
+
+
+def learner_of(rule: Rule, kind: str | None = None) -> Learner:
+    return make_learner(rule, ACTION_SPACES[kind or first_space(type(rule))])
+
+
+def memory_bits(learner: Learner) -> dict[str, bytes]:
+    return {name: value.numpy().tobytes() for name, value in learner.memory.items()}
+
+
+def everything(learner: Learner) -> tuple[object, ...]:
+    """All that an update changes: policy, optimizer and memory, to the bit."""
+    return bits(learner), optimizer_bits(learner), memory_bits(learner)
+
+
+@dataclass(frozen=True)
+class Course:
+    """Five quick updates on one batch: high learning rate, so that what bounds the step has work to do."""
+
+    outcomes: tuple[Outcome, ...]
+    surrogate: tuple[float, float]
+    """Before and after."""
+    value_loss: tuple[float, float]
+    batch: Batch
+    untouched: Batch
+    """A copy of the batch from before."""
+    memory: dict[str, Tensor]
+    after_one: tuple[object, ...]
+    """Everything after the first of the updates."""
+
+
+def surrogate(learner: Learner, batch: Batch) -> float:
     with torch.no_grad():
         ratio = (learner.evaluate(batch).log_prob - batch.log_prob).exp()
     return float((ratio * (batch.advantages - batch.advantages.mean())).mean())
 
 
-@every_case
-def test_an_update_improves_the_surrogate_of_its_own_batch(rule, space):
-    learner = make_learner(rule(), space)
+@cache
+def course(rule: type[Rule], kind: str) -> Course:
+    quick = hasty(rule, learning_rate=1e-2)
+    learner = learner_of(quick, kind)
     batch = make_batch(learner)
-    before = surrogate(learner, batch)
+    untouched = copy_of(batch)
+    gain, loss = surrogate(learner, batch), learner.value_loss(batch).item()
+    outcomes, states = [], []
     for _ in range(5):
-        assert rule().update(learner, batch, rng()) is Outcome.ACCEPTED
-    assert surrogate(learner, batch) > before + 1e-3
+        outcomes.append(quick.update(learner, batch, rng()))
+        states.append(everything(learner))
+    after = surrogate(learner, batch), learner.value_loss(batch).item()
+    return Course(
+        tuple(outcomes), (gain, after[0]), (loss, after[1]), batch, untouched, learner.memory, states[0]
+    )
 
 
 @every_case
-def test_an_update_brings_the_value_function_closer_to_the_returns(rule, space):
-    learner = make_learner(rule(), space)
-    batch = make_batch(learner)
-    before = learner.value_loss(batch).item()
-    for _ in range(5):
-        rule().update(learner, batch, rng())
-    assert learner.value_loss(batch).item() < before
+def test_an_update_improves_the_surrogate_of_its_own_batch(rule, kind):
+    run = course(rule, kind)
+    assert set(run.outcomes) == {Outcome.ACCEPTED}
+    assert run.surrogate[1] > run.surrogate[0] + 0.02
 
 
 @every_case
-def test_the_same_seed_gives_the_same_bits(rule, space):
-    results = set()
-    for _ in range(2):
-        learner = make_learner(rule(), space)
-        rule().update(learner, make_batch(learner), rng(7))
-        results.add(bits(learner))
-    assert len(results) == 1
+def test_an_update_brings_the_value_function_closer_to_the_returns(rule, kind):
+    before, after = course(rule, kind).value_loss
+    assert after < before
+
+
+@every_case
+def test_the_batch_is_not_edited(rule, kind):
+    run = course(rule, kind)
+    for name, value in vars(run.untouched).items():
+        assert torch.equal(getattr(run.batch, name), value), name
+
+
+@every_case
+def test_the_memory_has_the_entries_that_the_rule_names_and_they_are_finite(rule, kind):
+    memory = course(rule, kind).memory
+    assert set(memory) == set(rule().memory())
+    assert all(torch.isfinite(value).all() and not value.requires_grad for value in memory.values())
+
+
+@every_case
+def test_the_same_seed_gives_the_same_bits(rule, kind):
+    again = hasty(rule, learning_rate=1e-2)
+    learner = learner_of(again, kind)
+    again.update(learner, make_batch(learner), rng())
+    assert everything(learner) == course(rule, kind).after_one
 
 
 @every_rule
 def test_randomness_comes_only_from_the_given_generator(rule):
-    learner = make_learner(rule())
+    """Every rule uses it, if only to cut the batch into the minibatches of its value function."""
+    learner = learner_of(rule())
     batch = make_batch(learner)
 
     def states() -> tuple[str, str, bytes]:
@@ -76,115 +155,156 @@ def test_randomness_comes_only_from_the_given_generator(rule):
 
     before, generator = states(), rng()
     untouched = repr(generator.get_state())
-    rule().update(learner, batch, generator)
+    hasty(rule).update(learner, batch, generator)
     assert states() == before
     assert repr(generator.get_state()) != untouched, "this rule does not even use its generator"
-
-
-@every_case
-def test_the_batch_is_not_edited(rule, space):
-    learner = make_learner(rule(), space)
-    batch = make_batch(learner)
-    before = copy_of(batch)
-    rule().update(learner, batch, rng())
-    for name, value in vars(before).items():
-        assert torch.equal(getattr(batch, name), value), name
 
 
 @every_rule
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 @pytest.mark.parametrize("part", ["advantages", "returns", "observations"])
 def test_one_bad_number_in_the_batch_changes_nothing(rule, part, poison):
-    """Policy *and* optimizer: an Adam moment that is NaN would only kill the next update instead."""
-    learner = make_learner(rule())
+    """Policy, optimizer *and* memory: an Adam moment that is NaN would only kill the next update instead."""
+    once = hasty(rule)
+    learner = learner_of(once)
     batch = make_batch(learner)
-    rule().update(learner, batch, rng())  # so that the optimizer has a state to lose
-    before, remembered = bits(learner), optimizer_bits(learner)
+    once.update(learner, batch, rng())  # so that optimizer and memory have something to lose
+    before = everything(learner)
 
     tensor = getattr(batch, part).clone()
     tensor[5] = poison
     poisoned = dataclasses.replace(batch, **{part: tensor})
-    assert rule().update(learner, poisoned, rng()) is Outcome.NOT_FINITE
-    assert bits(learner) == before
-    assert optimizer_bits(learner) == remembered
+    assert once.update(learner, poisoned, rng()) is Outcome.NOT_FINITE
+    assert everything(learner) == before
 
 
 @every_rule
 @pytest.mark.parametrize("part", ["returns", "advantages"])
 def test_finite_numbers_whose_squares_are_infinite_are_no_update_either(rule, part):
-    """A return of 3e19 overflows the loss alone, advantages of 1e25 the norm of the gradient alone."""
-    once = rule(normalize_advantage=False)
-    learner = make_learner(once)
+    """A return of 3e19 overflows the loss alone, advantages of 1e25 the norm of the gradient alone.
+
+    Only a rule that turns advantages into weights of at most 1 may go on, and then its policy must move: an
+    infinite norm scales a gradient to zero, and nothing would say so.
+    """
+    once = hasty(rule, normalize_advantage=False)
+    learner = learner_of(once)
     batch = make_batch(learner)
     huge = batch.advantages * 1e25 if part == "advantages" else batch.returns.clone()
     if part == "returns":
         huge[5] = 3e19
-    before = bits(learner)
+    before, old = everything(learner), learner.behaviour(batch.observations)
     assert torch.isfinite(huge).all()
-    assert once.update(learner, dataclasses.replace(batch, **{part: huge}), rng()) is Outcome.NOT_FINITE
-    assert bits(learner) == before
+    outcome = once.update(learner, dataclasses.replace(batch, **{part: huge}), rng())
+    if outcome is Outcome.NOT_FINITE:
+        assert everything(learner) == before
+    else:
+        assert part == "advantages"
+        assert learner.is_finite()
+        assert mean_kl(learner, batch, old) > 1e-6
 
 
 @every_rule
 def test_after_a_bad_batch_training_goes_on_as_if_it_had_not_been(rule):
-    clean, shaken = make_learner(rule()), make_learner(rule())
+    once = hasty(rule)
+    clean, shaken = learner_of(once), learner_of(once)
     batch = make_batch(clean)
-    rule().update(shaken, dataclasses.replace(batch, returns=batch.returns * float("nan")), rng())
-    rule().update(clean, batch, rng(3))
-    rule().update(shaken, batch, rng(3))
-    assert bits(clean) == bits(shaken)
+    once.update(shaken, dataclasses.replace(batch, returns=batch.returns * float("nan")), rng())
+    once.update(clean, batch, rng(3))
+    once.update(shaken, batch, rng(3))
+    assert everything(clean) == everything(shaken)
+
+
+@every_rule
+def test_saving_and_loading_between_two_updates_changes_no_bit(rule, tmp_path):
+    """Policy, optimizer, memory and the generator of the minibatches: the third update needs all of them."""
+    once = hasty(rule)
+    space = ACTION_SPACES[first_space(rule)]
+    envs = DummyVecEnv([lambda: Guess(space)] * 2)
+    original = host(once, HostSettings(n_steps=24, net_arch=(16,)), envs, seed=0).learn(96)
+    original.save(tmp_path / "agent.zip")
+    loaded = RuleAlgorithm.load(tmp_path / "agent.zip", env=envs)
+
+    seen = make_batch(Learner(original.policy), size=96)
+    results = []
+    for algorithm in (original, loaded):
+        learner = Learner(algorithm.policy, algorithm.stabilisers, algorithm.memory)
+        before = everything(learner)
+        assert algorithm.rule.update(learner, seen, algorithm.minibatch_rng) is Outcome.ACCEPTED
+        assert bits(learner) != before[0], "nothing moved: this case is too easy to test anything"
+        assert set(before[2]) == set(once.memory())
+        results.append((before, everything(learner), repr(algorithm.minibatch_rng.get_state())))
+    assert results[0] == results[1]
+
+
+def example(rule: type[FirstOrderRule]) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Tensor]]:
+    """Ratio, advantage and KL of 3 x 2 agents with 50 samples each, and other entries of the memory for each."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, 2, 50)
+    ratio = (0.5 * torch.randn(shape, generator=generator)).exp()
+    kl = 0.1 * torch.rand(shape, generator=generator)
+    advantage = torch.randn(shape, generator=generator)
+    factors = 1 + torch.arange(6.0).reshape(3, 2, 1)
+    memory = rule().memory()
+    return (ratio, advantage, kl), {name: memory[name] * factors for name in recalled_by(rule)}
 
 
 @every_first_order_rule
 def test_several_agents_at_once_equal_one_after_the_other(rule):
-    """Leading axes [agents, B] give what a loop over agents gives: values and gradients."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (3, 2, 50)
-    ratio = (0.5 * torch.randn(shape, generator=generator)).exp().requires_grad_()
-    kl = torch.rand(shape, generator=generator).requires_grad_()
-    advantage = torch.randn(shape, generator=generator)
+    """Leading axes [agents, B], memory [agents, 1]: values and gradients are those of a loop over agents."""
+    (ratio, advantage, kl), memory = example(rule)
 
-    together = rule().objective(ratio, advantage, kl)
-    assert together.shape == shape
-    gradient = torch.autograd.grad(together.sum(), ratio)[0]
-    for i in range(3):
-        for j in range(2):
-            alone = ratio[i, j].detach().clone().requires_grad_()
-            value = rule().objective(alone, advantage[i, j], kl[i, j].detach())
-            assert torch.equal(value, together[i, j])
-            assert torch.equal(torch.autograd.grad(value.sum(), alone)[0], gradient[i, j])
+    def judged(place: tuple[int, ...]) -> list[Tensor]:
+        r, d = (tensor[place].clone().requires_grad_() for tensor in (ratio, kl))
+        value = rule().objective(r, advantage[place], d, **{name: m[place] for name, m in memory.items()})
+        slopes = torch.autograd.grad(value.sum(), (r, d), allow_unused=True, materialize_grads=True)
+        return [value.detach(), *slopes]
+
+    together = judged(())
+    assert together[0].shape == ratio.shape
+    for i, j in np.ndindex(3, 2):
+        for all_agents, alone in zip(together, judged((i, j)), strict=True):
+            assert torch.equal(alone, all_agents[i, j])
+
+
+@every_first_order_rule
+def test_a_memory_without_axes_serves_all_agents(rule):
+    inputs, memory = example(rule)
+    shared = {name: values[0, 0, 0] for name, values in memory.items()}
+    each = {name: values[:1, :1].expand(3, 2, 1) for name, values in memory.items()}
+    assert torch.equal(rule().objective(*inputs, **shared), rule().objective(*inputs, **each))
 
 
 @every_first_order_rule
 def test_the_objective_edits_nothing(rule):
-    ratio, advantage, kl = torch.rand(9) + 0.5, torch.randn(9), torch.rand(9)
-    before = [t.clone() for t in (ratio, advantage, kl)]
-    rule().objective(ratio, advantage, kl)
-    assert all(torch.equal(a, b) for a, b in zip(before, (ratio, advantage, kl), strict=True))
+    inputs, memory = example(rule)
+    given = [*inputs, *memory.values()]
+    before = [tensor.clone() for tensor in given]
+    rule().objective(*inputs, **memory)
+    assert all(torch.equal(a, b) for a, b in zip(before, given, strict=True))
 
 
 @pytest.mark.parametrize(
-    ("rule", "space"),
-    [case for case in CASES if issubclass(case.values[0], FirstOrderRule)],
+    ("rule", "kind"), [case for case in CASES if issubclass(case.values[0], FirstOrderRule)]
 )
-def test_the_first_minibatch_reads_ratio_1_and_kl_0(rule, space):
+def test_the_first_minibatch_reads_ratio_1_and_kl_0(rule, kind):
     """Anything else means that the policy that acted and the one that learns do not agree."""
     seen: list[tuple[Tensor, Tensor]] = []
 
-    @dataclasses.dataclass(frozen=True, kw_only=True)
+    @dataclass(frozen=True, kw_only=True)
     class Watched(rule):
-        def objective(self, ratio, advantage, kl):
-            seen.append((ratio.detach(), kl.detach()))
-            return super().objective(ratio, advantage, kl)
+        def look(self, *args):
+            view = super().look(*args)
+            seen.append((view.ratio.detach(), view.kl.detach()))
+            return view
 
-    learner = make_learner(rule(), space)
+    learner = learner_of(rule(), kind)
     # A first update moves the policy off its start, where its output layer is almost zero.
-    rule().update(learner, make_batch(learner), rng())
-    Watched().update(learner, make_batch(learner), rng())
+    hasty(rule).update(learner, make_batch(learner), rng())
+    hasty(Watched).update(learner, make_batch(learner), rng())
     ratio, kl = seen[0]
     assert torch.allclose(ratio, torch.ones_like(ratio), atol=1e-5)
     assert kl.abs().max() < 1e-6
-    if rule().n_epochs > 1:
+    if len(seen) > 1:  # a rule of one policy step has no later minibatch
         assert (seen[-1][0] - 1).abs().max() > 1e-3, "nothing moved: this case is too easy to test anything"
 
 

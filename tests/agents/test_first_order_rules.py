@@ -1,4 +1,4 @@
-"""Each first-order rule's own sentence."""
+"""The engine of the first-order rules, and the own sentences of ppo, ppo-noclip, a2c and vpg."""
 
 from dataclasses import replace
 
@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 import torch
 from small_policies import make_batch, make_learner, mean_kl, rng
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 
 from agents.batch import minibatches
+from agents.host import HostSettings
+from agents.learner import reached
 from agents.rule import Outcome, normalised
 from agents.rules.a2c import A2C
 from agents.rules.ppo import PPO
 from agents.rules.ppo_noclip import PPONoClip
+from agents.rules.vpg import VPG
 
 RATIO = torch.linspace(0.2, 2.0, 181)
 
@@ -153,3 +157,48 @@ def test_normalised_has_mean_0_and_deviation_1_for_each_agent():
     assert torch.allclose(scaled.mean(-1), torch.zeros(3), atol=1e-6)
     assert torch.allclose(scaled.std(-1), torch.ones(3), atol=1e-5)
     assert normalised(torch.tensor([4.0])).tolist() == [4.0]
+
+
+class Shared(BaseFeaturesExtractor):
+    """A layer with parameters that policy and value function have in common."""
+
+    def __init__(self, observation_space):
+        super().__init__(observation_space, features_dim=8)
+        self.layer = torch.nn.Linear(3, 8)
+
+    def forward(self, observations):
+        return torch.tanh(self.layer(observations))
+
+
+@pytest.mark.parametrize("extractor", [FlattenExtractor, Shared], ids=["apart", "shared"])
+@pytest.mark.parametrize("settings", [{}, {"ent_coef": 0.3}, {"vf_coef": 3.0, "n_epochs": 5}], ids=str)
+def test_vpg_takes_one_policy_step_up_the_gradient_of_the_log_density(extractor, settings):
+    """Adam's first step by hand; the value function moves by itself afterwards, and never what the policy uses."""
+    rule = VPG(learning_rate=1e-3, **settings)
+    ours, by_hand = (make_learner(rule, extractor=extractor) for _ in range(2))
+    batch = make_batch(ours)
+    assert rule.update(ours, batch, rng()) is Outcome.ACCEPTED
+
+    now = by_hand.evaluate(batch)
+    gain = (normalised(batch.advantages) * now.log_prob).mean() + rule.ent_coef * now.entropy.mean()
+    policy = reached(now.log_prob.sum(), by_hand.parameters)
+    gradients = dict(zip(policy, torch.autograd.grad(gain, policy), strict=True))
+    norm = torch.cat([g.flatten() for g in gradients.values()]).norm()
+    assert 0 < len(policy) < len(by_hand.parameters)
+    moved = 0
+    for before, after in zip(by_hand.parameters, ours.parameters, strict=True):
+        steps = int(ours.policy.optimizer.state[after]["step"])
+        if before in gradients:
+            g = gradients[before] * min(1.0, 0.5 / norm)
+            assert steps == 1
+            assert torch.allclose(after, before + 1e-3 * g / (g.abs() + 1e-5), atol=1e-7)
+        else:
+            assert steps == rule.n_epochs
+            moved += int(not torch.equal(before, after))
+    assert moved, "the value function learns too"
+
+
+def test_vpgs_rollout_is_one_minibatch_of_its_value_function():
+    """4000 steps, as in its source, if the host keeps its 8 environments."""
+    n_steps = VPG.host_defaults["n_steps"]
+    assert n_steps * HostSettings().n_envs == VPG().batch_size == 4000

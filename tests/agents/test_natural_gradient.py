@@ -1,7 +1,7 @@
 """The pieces of a natural gradient against dense linear algebra, and TRPO's promise."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +11,6 @@ from torch.func import functional_call
 
 from agents.distribution import Gaussian
 from agents.natural_gradient import (
-    NaturalGradientRule,
     Trial,
     assign,
     backtrack,
@@ -20,16 +19,9 @@ from agents.natural_gradient import (
     flat,
     reached,
 )
-from agents.rule import Outcome
+from agents.rule import Outcome, normalised
+from agents.rules.npg import NPG
 from agents.rules.trpo import TRPO
-
-
-@dataclass(frozen=True, kw_only=True)
-class FullStep(NaturalGradientRule):
-    """TRPO without its line search: the quadratic model is believed."""
-
-    def choose(self, trial, surrogate):
-        return 1.0
 
 
 def positive(n: int, seed: int = 0) -> torch.Tensor:
@@ -104,7 +96,7 @@ def test_a_full_step_has_the_kl_it_aims_at_to_second_order():
     """KL / max_kl - 1 shrinks with the root of max_kl: the error is the third order."""
     errors = []
     for limit in (1e-2, 1e-4):
-        rule = FullStep(max_kl=limit, cg_damping=0.0, cg_iterations=5, n_epochs=1)
+        rule = NPG(max_kl=limit, cg_damping=0.0, cg_iterations=5, n_epochs=1)
         learner = make_learner(rule, ACTION_SPACES["discrete"], net_arch=(4,))
         batch = make_batch(learner)
         old = learner.behaviour(batch.observations)
@@ -152,15 +144,70 @@ def hard_case(rule, kind: str):
 
 
 @pytest.mark.parametrize("kind", ["box", "discrete"])
-def test_trpo_keeps_the_kl_limit_where_the_full_step_breaks_it(kind):
+def test_trpo_keeps_the_kl_limit_where_npg_breaks_it(kind):
     limit, kl = 0.5, {}
-    for rule in (TRPO(max_kl=limit, cg_damping=1e-3), FullStep(max_kl=limit, cg_damping=1e-3)):
+    for rule in (TRPO(max_kl=limit, cg_damping=1e-3), NPG(max_kl=limit, cg_damping=1e-3)):
         learner, batch = hard_case(rule, kind)
         old = learner.behaviour(batch.observations)
         assert rule.update(learner, batch, rng()) is Outcome.ACCEPTED
         kl[type(rule)] = mean_kl(learner, batch, old)
-    assert kl[FullStep] > limit, "this case is too easy to test anything"
+    assert kl[NPG] > limit, "this case is too easy to test anything"
     assert 0 < kl[TRPO] <= limit * (1 + 1e-6)
+
+
+def test_the_whole_step_is_what_npg_takes_and_where_trpo_begins():
+    """Where the line search has nothing to object to, the two are one rule to the last bit."""
+    parameters, steps = [], []
+    for rule in (NPG(max_kl=1e-4), TRPO(max_kl=1e-4), NPG(max_kl=4e-4)):
+        learner = make_learner(rule)
+        batch = make_batch(learner)
+        policy = reached(learner.evaluate(batch).log_prob.sum(), learner.parameters)
+        before = flat([p.detach() for p in policy])
+        assert rule.update(learner, batch, rng()) is Outcome.ACCEPTED
+        steps.append(flat([p.detach() for p in policy]) - before)
+        parameters.append(bits(learner))
+    assert parameters[0] == parameters[1] != parameters[2]
+    assert steps[2].norm().item() == pytest.approx(2 * steps[0].norm().item(), rel=1e-3), (
+        "sqrt(2 max_kl / s'Fs)"
+    )
+
+
+@pytest.mark.parametrize("kind", ["box", "discrete"])
+def test_the_entropy_bonus_enters_the_surrogate(kind):
+    """Damping so heavy that F + damping is a multiple of the identity: the step is the gradient, by autograd."""
+    steps = {}
+    for ent_coef in (0.0, 3.0):
+        rule = NPG(ent_coef=ent_coef, cg_damping=1e6, max_kl=5e3, vf_coef=0.0, n_epochs=1)
+        learner = make_learner(rule, ACTION_SPACES[kind])
+        with torch.no_grad():  # at its start a discrete policy has all the entropy there is
+            learner.policy.action_net.weight *= 100
+        batch = make_batch(learner)
+        now = learner.evaluate(batch)
+        gain = ((now.log_prob - batch.log_prob).exp() * normalised(batch.advantages)).mean()
+        parameters = reached(now.log_prob.sum(), learner.parameters)
+        gradient = flat(torch.autograd.grad(gain + ent_coef * now.entropy.mean(), parameters))
+        before = flat([p.detach() for p in parameters])
+        assert rule.update(learner, batch, rng()) is Outcome.ACCEPTED
+        step = flat([p.detach() for p in parameters]) - before
+        assert torch.allclose(step / step.norm(), gradient / gradient.norm(), atol=1e-3)
+        assert step.norm().item() == pytest.approx(0.1, rel=1e-3), "sqrt(2 max_kl / damping)"
+        steps[ent_coef] = step / step.norm()
+    assert steps[0.0] @ steps[3.0] < 0.9, "this case is too easy to test anything"
+
+
+def test_the_line_search_counts_the_entropy_bonus():
+    """Without advantages the bonus alone makes a surrogate, and every accepted step must improve it."""
+    learner = make_learner(TRPO(), ACTION_SPACES["discrete"])
+    with torch.no_grad():
+        learner.policy.action_net.bias.copy_(torch.tensor([2.0, 0.0, -1.0]))
+    batch = make_batch(learner)
+    batch.advantages[:] = 0.0
+    assert TRPO().update(learner, batch, rng()) is Outcome.NO_GRADIENT
+    entropy = learner.evaluate(batch).entropy.mean().item()
+    old = learner.behaviour(batch.observations)
+    assert TRPO(ent_coef=0.1).update(learner, batch, rng()) is Outcome.ACCEPTED
+    assert learner.evaluate(batch).entropy.mean().item() > entropy + 1e-2
+    assert mean_kl(learner, batch, old) <= TRPO().max_kl * (1 + 1e-6)
 
 
 def test_trpo_keeps_the_limit_over_many_updates():

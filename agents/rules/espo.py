@@ -1,0 +1,33 @@
+"""ESPO: no clip at all, but an update that ends once the ratios have left 1 on average."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from annotated_types import Gt
+from torch import Tensor
+
+from agents.rules.ppo_noclip import PPONoClip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ESPO(PPONoClip):
+    """maximise  ratio A  until  mean |ratio - 1| > max_deviation.
+
+    Half of that mean estimates the total variation between old and new policy. It is looked at before every
+    step, over the minibatch; the step that it forbids is not taken, and with it ends the update.
+
+    Source: Sun et al., You May Not Need Ratio Clipping in PPO (arXiv:2202.00079); the default is the one that two
+    independent implementations of it have (RL-X, kilroy).
+    """
+
+    trust_region: ClassVar[str] = (
+        "early stop: no step once mean |ratio - 1|, twice the TV, exceeds max_deviation"
+    )
+
+    max_deviation: Annotated[float, Gt(0)] = 0.25
+    """The update ends once the mean of |ratio - 1| over a minibatch exceeds this."""
+
+    def stops(self, ratio: Tensor, kl: Tensor) -> bool:
+        """Whether the ratios [B] are too far from 1 on average."""
+        del kl
+        return bool((ratio - 1).abs().mean() > self.max_deviation)
