@@ -14,7 +14,9 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
-from agents.network import ACTIVATIONS, NetworkSettings
+from agents.network import ACTIVATIONS, NetworkSettings, Torso
+from agents.network.constraint import constrain
+from agents.network.start import start
 from agents.spaces import policy_name
 
 ValueHead = Callable[[int], nn.Module]
@@ -30,7 +32,7 @@ EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {
 class LabPolicy(ActorCriticPolicy):
     """An actor-critic with the networks that `network` describes; by default SB3's, to the last bit.
 
-    `value_head` replaces the last layer of the value function.
+    `value_head` replaces the last layer of the value function, and begins with the weights that it comes with.
     """
 
     def __init__(
@@ -51,22 +53,31 @@ class LabPolicy(ActorCriticPolicy):
             lr_schedule,
             net_arch=list(self.network.net_arch),
             activation_fn=ACTIVATIONS[self.network.activation],
+            ortho_init=False,  # `_build` starts the networks
             features_extractor_class=EXTRACTORS[policy_name(observation_space)],
             **kwargs,
         )
 
+    def _build_mlp_extractor(self) -> None:
+        self.mlp_extractor = Torso(self.features_dim, self.network, self.device)
+
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
+        scheme = self.network.init
+        for extractor in dict.fromkeys((self.pi_features_extractor, self.vf_features_extractor)):
+            start(extractor, scheme, self.network.hidden_gain)
+        start(self.mlp_extractor, scheme, self.network.hidden_gain)
+        start(self.action_net, scheme, self.network.policy_gain)
+        start(self.value_net, scheme, self.network.value_gain)
+        constrain(self.mlp_extractor, self.network.weight_constraint, self.network.stable_rank)
         if self.value_head is not None:
-            head: Any = self.value_head(
-                self.mlp_extractor.latent_dim_vf
-            )  # SB3's annotation knows Linear only
-            self.value_net = head
-            optimizer: Any = self.optimizer_class
-            self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+            head: Any = self.value_head(self.mlp_extractor.latent_dim_vf)
+            self.value_net = head  # SB3's annotation knows Linear only
+        optimizer: Any = self.optimizer_class
+        self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         parameters = super()._get_constructor_parameters()
-        for name in ("net_arch", "activation_fn", "features_extractor_class"):
+        for name in ("net_arch", "activation_fn", "features_extractor_class", "ortho_init"):
             del parameters[name]  # they follow from the network and the observations
         return {**parameters, "network": self.network, "value_head": self.value_head}
