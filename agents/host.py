@@ -10,20 +10,20 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import explained_variance
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
 from agents.batch import flatten
 from agents.learner import Learner
 from agents.network import NetworkSettings
 from agents.policy import LabPolicy
 from agents.rule import Outcome, Rule
-from agents.stabilisers import Stabilisers
+from agents.stabilisers import Stabilisers, gradient, rollout, smoothness, value
 
 
 @dataclass(frozen=True, kw_only=True)
-class HostSettings(NetworkSettings, Stabilisers):
+class HostSettings(NetworkSettings, Stabilisers, rollout.RolloutSettings):
     """What collects the data and holds the policy: equal terms for all rules."""
 
     n_envs: Annotated[int, Ge(1)] = 8
@@ -48,6 +48,9 @@ class RuleAlgorithm(OnPolicyAlgorithm):
     updates, one per rollout, where SB3's PPO counts epochs.
 
     `memory` is what rule and stabilisers carry from one update to the next; save() and load() keep it.
+
+    `normalizer` is the VecNormalize around the environments, where there is one. save() keeps its statistics;
+    load() and set_env() put it around environments that come without.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class RuleAlgorithm(OnPolicyAlgorithm):
         self.stabilisers = stabilisers or Stabilisers()
         self.memory: dict[str, torch.Tensor] = {}
         self.outcome: Outcome | None = None
+        self.normalizer: VecNormalize | None = None
         # Yields the permutations that SB3 would draw from the global generator after the same seed.
         self.minibatch_rng = np.random.RandomState(seed)
         super().__init__(
@@ -95,6 +99,23 @@ class RuleAlgorithm(OnPolicyAlgorithm):
             _init_setup_model=_init_setup_model,
         )
 
+    def _setup_model(self) -> None:
+        if self.env is not None:
+            self.env = self._normalised(self.env)
+            self.normalizer = self._vec_normalize_env = unwrap_vec_normalize(self.env)
+        super()._setup_model()
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Go on in these environments, with the same normalisation unless they have their own."""
+        new = self._normalised(self._wrap_env(env, self.verbose))
+        super().set_env(new, force_reset)
+        self.normalizer = self._vec_normalize_env
+
+    def _normalised(self, env: VecEnv) -> VecEnv:
+        if self.normalizer is None or unwrap_vec_normalize(env) is not None:
+            return env
+        return rollout.renormalised(env, self.normalizer)
+
     def learn(
         self,
         total_timesteps: int,
@@ -116,6 +137,8 @@ class RuleAlgorithm(OnPolicyAlgorithm):
         """Collect one rollout; False ends learn(), and does so after an update that was not finite."""
         if self.outcome is Outcome.NOT_FINITE:
             return False
+        if self.normalizer is not None:
+            self.running_before = rollout.running(self.normalizer)
         return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
 
     def train(self) -> None:
@@ -123,6 +146,9 @@ class RuleAlgorithm(OnPolicyAlgorithm):
         learner = Learner(self.policy, self.stabilisers, self.memory, self._current_progress_remaining)
         batch = flatten(self.rollout_buffer, self.action_space)
         self.outcome = self.rule.update(learner, batch, self.minibatch_rng)
+        if self.outcome is Outcome.NOT_FINITE and self.normalizer is not None:
+            # What made the update fail is in the statistics too, and would be in every number after.
+            rollout.write_running(self.normalizer, self.running_before)
         self._n_updates += 1
         for name, values in learner.notes.items():
             self.logger.record(f"train/{name}", torch.stack(values).double().mean().item())
@@ -138,31 +164,39 @@ class RuleAlgorithm(OnPolicyAlgorithm):
 
 
 def host(rule: Rule, settings: HostSettings, env: VecEnv, seed: int | None) -> RuleAlgorithm:
-    """Build the algorithm: policy by observation space, optimizer by rule."""
+    """Build the algorithm: policy by observation space, optimizer by rule.
+
+    ValueError: settings that contradict each other, the rule or the environments.
+    """
     size = settings.n_steps * env.num_envs
     if size < 2:
         raise ValueError(
             f"a rollout of {size} step has no deviation to normalise by: raise n_steps or n_envs"
         )
+    if complaint := smoothness.complaint(settings, env.observation_space):
+        raise ValueError(complaint)
     return RuleAlgorithm(
         LabPolicy,
-        env,
+        rollout.normalised(env, settings, settings.gamma),
         rule,
         stabilisers=settings,
         n_steps=settings.n_steps,
         gamma=settings.gamma,
         gae_lambda=settings.gae_lambda,
-        policy_kwargs={
-            "network": settings,
-            **optimizer_arguments(rule, settings),
-        },
+        policy_kwargs=policy_arguments(rule, settings),
         seed=seed,
         device=settings.device,
     )
 
 
+def policy_arguments(rule: Rule, settings: HostSettings) -> dict[str, Any]:
+    """What LabPolicy takes besides spaces and learning rate: networks, value head, the rule's optimizer."""
+    head = value.head(settings)
+    return {"network": settings, "value_head": head, **optimizer_arguments(rule, settings)}
+
+
 def optimizer_arguments(rule: Rule, settings: HostSettings) -> dict[str, Any]:
-    """What SB3's policies take to build their optimizer: that of the rule."""
-    del settings
-    optimizer_class, optimizer_kwargs = rule.optimizer
-    return {"optimizer_class": optimizer_class, "optimizer_kwargs": dict(optimizer_kwargs)}
+    """What SB3's policies take to build their optimizer: that of the rule, with the settings chosen for it."""
+    optimizer, given = rule.optimizer
+    kwargs = gradient.optimizer_kwargs(settings, optimizer, given)
+    return {"optimizer_class": optimizer, "optimizer_kwargs": kwargs}

@@ -57,6 +57,7 @@ class Learner:
         self.progress_remaining = progress_remaining
         self.parameters: list[Parameter] = list(policy.parameters())
         self.notes: dict[str, list[Tensor]] = {}
+        self._entropy_coef: float | Tensor | None = None
 
     def note(self, **quantities: Tensor) -> None:
         """Keep numbers for the log; the host writes the mean of each as `train/<name>`."""
@@ -66,7 +67,8 @@ class Learner:
     def begin_update(self, learning_rate: float) -> None:
         """Prepare optimizer and stabilisers for one update with this step size."""
         self.set_learning_rate(learning_rate)
-        gradient.begin_update(self.stabilisers, self.policy.optimizer)
+        gradient.begin_update(self.stabilisers, self.policy.optimizer, self.parameters, self.memory)
+        self._entropy_coef = None
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Set the optimizer's step size, which falls to 0 with the training that remains if it is annealed."""
@@ -104,14 +106,25 @@ class Learner:
         return value.loss(self.stabilisers, self.policy, values, batch)
 
     def entropy_coef(self, ent_coef: float, entropies: Tensor) -> float | Tensor:
-        """Return the weight of the entropy bonus at this moment, given the entropies [B] of a minibatch."""
-        return entropy.coefficient(
-            self.stabilisers, ent_coef, entropies.detach(), self.memory, self.progress_remaining
-        )
+        """Return the weight of the entropy bonus in this update, given the entropies [B] of a minibatch.
+
+        The first minibatch decides for the whole update, so that a controller counts updates under every rule.
+        """
+        if self._entropy_coef is None:
+            self._entropy_coef = entropy.coefficient(
+                self.stabilisers, ent_coef, entropies, self.memory, self.progress_remaining
+            )
+            if self.stabilisers.entropy != "fixed":
+                self.note(ent_coef=torch.as_tensor(self._entropy_coef))
+        return self._entropy_coef
 
     def roughness(self, batch: Batch) -> Tensor | None:
         """Return the weighted penalty on the policy's sensitivity to its observations; None: none is asked."""
-        return smoothness.penalty(self.stabilisers, self.policy, batch.observations)
+        with _refused_numbers_named():
+            found = smoothness.penalty(self.stabilisers, self.policy, batch.observations)
+        if found is not None:
+            self.note(roughness=found)
+        return found
 
     def descend(self, loss: Tensor, max_grad_norm: float, only: Sequence[Parameter] | None = None) -> bool:
         """One optimizer step down the loss, on all parameters or on `only` these.
@@ -122,8 +135,8 @@ class Learner:
         optimizer = self.policy.optimizer
         optimizer.zero_grad()
         torch.autograd.backward(loss, inputs=only)
-        chosen = self.parameters if only is None else only
-        norm = gradient.treat(self.stabilisers, chosen, max_grad_norm, self.memory)
+        norm = gradient.treat(self.stabilisers, self.parameters, max_grad_norm, self.memory)
+        self.note(grad_norm=norm)
         if not torch.isfinite(loss.detach() + norm):
             return False
         optimizer.step()

@@ -9,7 +9,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 
 from agents.batch import Batch
-from agents.host import HostSettings, optimizer_arguments
+from agents.host import HostSettings, policy_arguments
 from agents.learner import Learner
 from agents.policy import LabPolicy
 from agents.rule import Rule
@@ -62,8 +62,7 @@ def make_stabilised(
             OBSERVATIONS,
             space,
             lambda _: rule.learning_rate,
-            network=chosen,
-            **optimizer_arguments(rule, chosen),
+            **policy_arguments(rule, chosen),
         )
     return Learner(policy, chosen)
 

@@ -7,7 +7,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from tiny_tasks import Guess
 
 import agents
@@ -162,3 +162,164 @@ def test_settings_reach_policy_and_algorithm():
     assert (algorithm.gamma, algorithm.gae_lambda, algorithm.n_steps) == (0.9, 0.8, 32)
     assert (algorithm.rule.clip_range, algorithm.rule.learning_rate) == (0.3, 3e-4)
     assert algorithm.policy.optimizer.defaults["eps"] == 1e-5
+
+
+# --- normalisation ----------------------------------------------------------------------------------
+
+NORMALISED = {"normalize_observation": True, "normalize_reward": True}
+EVERYTHING = {
+    **NORMALISED,
+    "clip_spikes": True,
+    "gradient_norm": "adaptive",
+    "l2_init": 1e-3,
+    "adam_reset": True,
+    "adam_betas": (0.95, 0.95),
+    "entropy": "target",
+    "value_loss": "hl_gauss",
+    "jacobian_coef": 1e-2,
+    "anneal_learning_rate": True,
+}
+
+
+class Notes(gym.Wrapper):
+    """Writes down what the environment shows and pays."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.seen: list[np.ndarray] = []
+        self.paid: list[float] = []
+
+    def reset(self, **kwargs):
+        seen, info = self.env.reset(**kwargs)
+        self.seen.append(seen)
+        return seen, info
+
+    def step(self, action):
+        seen, reward, *rest = self.env.step(action)
+        self.paid.append(reward)
+        if not (rest[0] or rest[1]):
+            self.seen.append(seen)  # after an end the vector environment shows the next beginning instead
+        return seen, 10 * reward, *rest
+
+
+def test_normalisation_is_by_what_was_seen_and_paid_so_far():
+    """One environment, by hand: running mean and variance; the return discounted and begun anew."""
+    notes = Notes(Guess())
+    envs = DummyVecEnv([lambda: Monitor(notes)])
+    algorithm = agents.make("ppo", envs, 0, {"n_steps": 64, "n_envs": 1, "gamma": 0.9, **NORMALISED})
+    algorithm.learn(64)
+    buffer = algorithm.rollout_buffer
+
+    seen, paid = np.array(notes.seen[:65], dtype=np.float64), 10 * np.array(notes.paid[:64])
+    # SB3 begins with mean 0 and variance 1 of 1e-4 samples that nobody saw.
+    for t in (0, 10, 63):
+        mean, spread = seen[: t + 1].mean(0), seen[: t + 1].std(0)
+        expected = np.clip((seen[t] - mean) / np.sqrt(spread**2 + 1e-8), -10, 10)
+        assert np.allclose(buffer.observations[t, 0], expected, atol=0.02), t
+    total, totals = 0.0, []
+    for t in range(64):
+        total = 0.9 * total + paid[t]
+        totals.append(total)
+        if t < 63 and buffer.episode_starts[t + 1, 0]:
+            total = 0.0
+    # Where an episode ran out of time SB3 adds the value of its last state.
+    inside = [t for t in range(20, 63) if not buffer.episode_starts[t + 1, 0]]
+    assert len(inside) > 20
+    for t in inside:
+        assert buffer.rewards[t, 0] == pytest.approx(paid[t] / np.std(totals[: t + 1]), rel=1e-3), t
+
+
+def test_episode_returns_stay_as_paid():
+    notes = Notes(Guess())
+    envs = DummyVecEnv([lambda: Monitor(notes)])
+    algorithm = agents.make("ppo", envs, 0, {"n_steps": 64, "n_envs": 1, **NORMALISED}).learn(64)
+    first = algorithm.ep_info_buffer[0]
+    assert first["r"] == pytest.approx(10 * sum(notes.paid[: first["l"]]), abs=1e-5)
+
+
+def test_discounts_of_normaliser_and_advantages_are_the_same():
+    algorithm = agents.make("ppo", guess(), 0, {**SMALL, **NORMALISED, "gamma": 0.7})
+    assert algorithm.normalizer.gamma == 0.7
+    assert agents.make("ppo", guess(), 0, SMALL).normalizer is None
+
+
+@pytest.mark.parametrize("kind", ["index", "image"])
+def test_observations_that_are_no_floats_are_not_normalised(kind):
+    envs = DummyVecEnv([lambda: Sees(OBSERVED[kind][0])])
+    with pytest.raises(ValueError, match="needs observations that are floats, and the observation space is"):
+        agents.make("ppo", envs, 0, {"n_envs": 1, "normalize_observation": True})
+    with pytest.raises(ValueError, match="needs observations that are floats, and the observation space is"):
+        agents.make("ppo", envs, 0, {"n_envs": 1, "jacobian_coef": 0.1})
+    assert agents.make("ppo", envs, 0, {"n_envs": 1, "normalize_reward": True}).normalizer is not None
+
+
+def test_parts_of_a_dict_that_are_floats_are_normalised_and_the_others_seen_as_they_are():
+    space = spaces.Dict(
+        {
+            "a": spaces.Box(0, 100, (2,)),
+            "b": spaces.Discrete(3),
+            "c": spaces.Box(0, 255, (40, 40, 1), np.uint8),
+        }
+    )
+    envs = DummyVecEnv([lambda: Monitor(Sees(space)) for _ in range(2)])
+    algorithm = agents.make("ppo", envs, 0, {"n_steps": 16, "n_envs": 2, "normalize_observation": True})
+    algorithm.learn(32)
+    seen = algorithm.rollout_buffer.observations
+    assert np.abs(seen["a"]).max() < 6
+    assert set(np.unique(seen["b"])) == {0, 1, 2}
+    assert seen["c"].max() > 200
+
+
+def test_saving_and_loading_keeps_stabilisers_memory_and_statistics(tmp_path):
+    original = agents.make("ppo", guess(), 0, {**SMALL, **EVERYTHING}).learn(192)
+    original.save(tmp_path / "agent.zip")
+    loaded = RuleAlgorithm.load(tmp_path / "agent.zip", env=guess(), device="cpu")
+    assert loaded.stabilisers == original.stabilisers
+    assert len(original.memory) == 6
+    assert loaded.memory.keys() == original.memory.keys()
+    assert all(torch.equal(loaded.memory[name], entry) for name, entry in original.memory.items())
+    assert isinstance(loaded.get_env(), VecNormalize)
+    assert loaded.get_vec_normalize_env() is loaded.normalizer
+    assert np.array_equal(loaded.normalizer.obs_rms.mean, original.normalizer.obs_rms.mean)
+    assert loaded.normalizer.ret_rms.var == original.normalizer.ret_rms.var != 1.0
+
+    for algorithm in (original, loaded):
+        algorithm.set_env(guess())
+        assert algorithm.normalizer.ret_rms.count > 192
+        algorithm.env.seed(1)
+        torch.manual_seed(1)
+        algorithm.learn(192, reset_num_timesteps=False)
+    assert all(torch.equal(a, b) for a, b in zip(parameters(original), parameters(loaded), strict=True))
+    assert np.array_equal(loaded.normalizer.obs_rms.mean, original.normalizer.obs_rms.mean)
+
+
+def test_environments_with_their_own_normalisation_keep_it():
+    algorithm = agents.make("ppo", guess(), 0, {**SMALL, **NORMALISED}).learn(64)
+    own = VecNormalize(guess(), norm_obs=False)
+    algorithm.set_env(own)
+    assert algorithm.get_env() is own
+    assert algorithm.normalizer is own
+
+
+def test_without_environments_a_loaded_agent_still_knows_the_statistics(tmp_path):
+    agents.make("ppo", guess(), 0, {**SMALL, **NORMALISED}).learn(64).save(tmp_path / "agent.zip")
+    loaded = RuleAlgorithm.load(tmp_path / "agent.zip", device="cpu")
+    action, _ = loaded.predict(loaded.normalizer.normalize_obs(np.zeros(3, np.float32)))
+    assert action.shape == (1,)
+
+
+def test_a_reward_that_is_not_finite_does_not_stay_in_the_statistics():
+    algorithm = agents.make("ppo", guess(broken_at=40), 0, {**SMALL, **NORMALISED})
+    algorithm.learn(64)
+    before = algorithm.normalizer.ret_rms.var
+    assert algorithm.learn(64).outcome is agents.Outcome.NOT_FINITE
+    assert algorithm.normalizer.ret_rms.var == before
+    assert algorithm.learn(64).outcome is agents.Outcome.ACCEPTED
+
+
+def test_the_log_says_what_the_stabilisers_did():
+    algorithm = agents.make("ppo", guess(), 0, {**SMALL, **EVERYTHING}).learn(64)
+    logged = algorithm.logger.name_to_value
+    for name in ("ent_coef", "entropy_target", "entropy_integral", "roughness", "grad_norm"):
+        assert np.isfinite(logged[f"train/{name}"]), name
+    assert "train/initial_parameters" not in logged
