@@ -5,15 +5,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents import stabilisers
 from agents.discovery import BrokenRuleError, RuleFile, find_rules
 from agents.host import HostSettings, host
+from agents.rule import Rule
 from agents.settings import Setting, did_you_mean, reject_unknown, settings_of
 from agents.spaces import Space, action_complaint, observation_complaint
-from agents.stock import STOCK, Stock, stock
+from agents.stock import SHARED, STOCK, Stock
+
+OWN, EQUAL_TERMS, HOST, STABILISERS = (
+    "its own",
+    "equal terms of every rule",
+    "data and networks",
+    "stabilisers",
+)
+"""What a setting belongs to, in the order in which settings are listed."""
 
 Build = Callable[[VecEnv, int | None, Mapping[str, Any]], BaseAlgorithm]
 
@@ -31,6 +40,7 @@ class Agent:
     """What is done, as the docstring of its class says it."""
     source: str
     fields: dict[str, Setting]
+    """Settings by name, those of one group together: what is its own first."""
     action_spaces: tuple[type[Space], ...]
     build: Build
 
@@ -88,7 +98,7 @@ def _rule_agent(name: str, found: RuleFile) -> Agent:
     rule = found.rule
     hosts = {
         key: replace(setting, default=rule.host_defaults.get(key, setting.default))
-        for key, setting in settings_of(HostSettings).items()
+        for key, setting in settings_of(HostSettings, _group_of_host).items()
     }
 
     def build(env: VecEnv, seed: int | None, settings: Mapping[str, Any]) -> BaseAlgorithm:
@@ -102,7 +112,7 @@ def _rule_agent(name: str, found: RuleFile) -> Agent:
         found.summary,
         found.formula,
         found.source,
-        {**settings_of(rule), **hosts},
+        _in_order({**settings_of(rule, _group_of_rule), **hosts}),
         rule.action_spaces,
         build,
     )
@@ -110,16 +120,33 @@ def _rule_agent(name: str, found: RuleFile) -> Agent:
 
 def _stock_agent(name: str, settings: type[Stock]) -> Agent:
     def build(env: VecEnv, seed: int | None, chosen: Mapping[str, Any]) -> BaseAlgorithm:
-        return stock(settings(**chosen), env, seed)
+        return settings(**chosen).build(env, seed)
 
-    summary = inspect.cleandoc(settings.__doc__ or "")
+    summary, _, formula = inspect.cleandoc(settings.__doc__ or "").partition("\n\n")
     return Agent(
         name,
         settings.trust_region,
         summary,
-        summary,
+        formula,
         settings.source,
-        settings_of(settings),
-        (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
+        _in_order(settings_of(settings, _group_of_stock)),
+        settings.action_spaces,
         build,
     )
+
+
+def _group_of_rule(introducer: type) -> str:
+    return EQUAL_TERMS if introducer is Rule else OWN
+
+
+def _group_of_host(introducer: type) -> str:
+    return STABILISERS if introducer.__module__.startswith(stabilisers.__name__) else HOST
+
+
+def _group_of_stock(introducer: type) -> str:
+    return HOST if introducer in SHARED else OWN
+
+
+def _in_order(settings: Mapping[str, Setting]) -> dict[str, Setting]:
+    groups = [OWN, EQUAL_TERMS, HOST, STABILISERS]
+    return dict(sorted(settings.items(), key=lambda item: groups.index(item[1].group)))

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from rl_lab.cli import show
+from rl_lab.cli.agent_card import agent_card, print_agent_card
 from rl_lab.cli.card import print_card
 from rl_lab.cli.work import JsonOption
 from rl_lab.errors import UserError
@@ -55,7 +56,7 @@ def show_env(
     Example:  rl-lab envs show chaos/Lorenz-v0 --set rho=20
     """
     from rl_lab.study import tasks
-    from rl_lab.study.config import Env
+    from rl_lab.study.plan import Env
 
     envs = _envs()
     settings = settings_from(set_)
@@ -165,7 +166,7 @@ def check_env(
     Example:  rl-lab envs check Pendulum-v1
     """
     from rl_lab.study import tasks
-    from rl_lab.study.config import Env
+    from rl_lab.study.plan import Env
 
     settings = settings_from(set_)
     tasks.make(Env(env_id, env_id, settings)).close()
@@ -179,20 +180,19 @@ def check_env(
 
 @agents_app.command("list")
 def list_agents(as_json: JsonOption = False) -> int:
-    """List the agents and what bounds their policy updates.
+    """List the agents, what bounds their policy updates, and the actions they can take.
 
     Example:  rl-lab agents list
     """
     found = [
-        {"name": a.name, "trust_region": a.trust_region, "summary": a.summary, "source": a.source}
-        for a in _agents().catalogue().values()
+        {key: card[key] for key in ("name", "trust_region", "action_spaces", "summary", "source")}
+        for card in map(agent_card, _agents().catalogue().values())
     ]
     if as_json:
         show.document(found)
     else:
-        show.table(
-            ("name", "trust region", "summary"), [(a["name"], a["trust_region"], a["summary"]) for a in found]
-        )
+        rows = [(a["name"], a["trust_region"], ", ".join(a["action_spaces"]), a["summary"]) for a in found]
+        show.table(("name", "trust region", "actions", "summary"), rows)
     return 0
 
 
@@ -201,26 +201,18 @@ def show_agent(
     name: Annotated[str, typer.Argument(help="Agent by name.")],
     as_json: JsonOption = False,
 ) -> int:
-    """Print what an agent is, what bounds its step, and its settings.
+    """Print the card of an agent: formula, what bounds its step, source, and every setting with its range.
 
     Example:  rl-lab agents show ppo
     """
-    from rl_lab.study.config import fields_of
+    from rl_lab.study.settings import fields_of
 
     fields_of(name)  # says so if there is no such agent
-    agent = _agents().catalogue()[name]
-    settings = [
-        {"name": s.name, "default": s.default, "allowed": _allowed(s.annotation), "meaning": s.doc}
-        for s in agent.fields.values()
-    ]
-    facts = {key: getattr(agent, key) for key in ("name", "trust_region", "summary", "source")}
+    card = agent_card(_agents().catalogue()[name])
     if as_json:
-        show.document({**facts, "settings": settings})
-        return 0
-    show.facts((key.replace("_", " "), value) for key, value in facts.items())
-    show.line()
-    rows = [(s["name"], _plain(s["default"]), s["allowed"], s["meaning"]) for s in settings]
-    show.table(("setting", "default", "allowed", "meaning"), rows)
+        show.document(card)
+    else:
+        print_agent_card(card)
     return 0
 
 
@@ -254,21 +246,6 @@ def settings_from(texts: list[str] | None) -> dict[str, Any]:
         if name in [other for other, _ in pairs[:n]]:
             raise UserError(f"--set {name} is given twice")
     return dict(pairs)
-
-
-def _allowed(annotation: Any) -> str:
-    """Type and range of a setting in words, read off its annotation."""
-    from typing import get_args
-
-    bounds = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-    metadata = getattr(annotation, "__metadata__", ())
-    if not metadata:
-        return str(getattr(annotation, "__name__", annotation)).replace("typing.", "")
-    kind = get_args(annotation)[0]
-    limits = [
-        f"{sign} {getattr(m, name)}" for m in metadata for name, sign in bounds.items() if hasattr(m, name)
-    ]
-    return f"{getattr(kind, '__name__', kind)} {' and '.join(limits)}"
 
 
 def _plain(value: Any) -> str:

@@ -3,12 +3,13 @@
 import contextlib
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from rl_lab.cli import show
+from rl_lab.cli import show, told
 from rl_lab.errors import UserError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -24,7 +25,12 @@ def train(
     env: Annotated[
         str, typer.Argument(help="Gymnasium id, also from your own package: your_pkg:YourEnv-v0.")
     ],
-    agent: Annotated[str, typer.Argument(help="Agent by name; `rl-lab agents list` shows all.")],
+    agent: Annotated[
+        str,
+        typer.Argument(
+            help="Agent by name (`rl-lab agents list` shows all), or a file: configs/agents/*.yaml."
+        ),
+    ],
     steps: Annotated[int, typer.Option(help="Environment steps.", min=1)] = 60_000,
     seed: Annotated[int, typer.Option(help="Seed of everything.", min=0, max=2**31 - 1)] = 0,
     set_: Annotated[
@@ -44,13 +50,16 @@ def train(
     """
     from rl_lab.monitor.run_directory import refuse_existing
     from rl_lab.study import tasks
+    from rl_lab.study.agents import read_arm
     from rl_lab.study.board import Board, Line, Progress
-    from rl_lab.study.config import Agent, Env, check_settings, plan_run
     from rl_lab.study.execute import execute
+    from rl_lab.study.plan import Env, plan_run
+    from rl_lab.study.settings import check_settings
 
     mode = _wandb_mode(wandb)
     own, of_task = _read_settings(set_ or [])
-    arm = Agent(agent, agent, check_settings(agent, own, "--set "))
+    arm = read_arm(agent)
+    arm = replace(arm, settings={**arm.settings, **check_settings(arm.name, own, "--set ")})
     task = Env(env, env, of_task, steps)
     plan = plan_run(task, arm, seed, steps, {})
     if out is not None:
@@ -59,16 +68,16 @@ def train(
     with contextlib.redirect_stdout(sys.stderr), Board() as board:
         tasks.check(task, [arm])
 
-        def told(progress: Progress) -> None:
+        def watched(progress: Progress) -> None:
             board.show(Line.of_progress(plan.run_id, progress, steps))
 
-        run = execute(plan, out, wandb=mode, random_return=tasks.chance(task), told=told, say=board.say)
+        run = execute(plan, out, wandb=mode, random_return=tasks.chance(task), told=watched, say=board.say)
         board.show(Line.of_run(plan.run_id, run, steps))
     result = _result(run)
     if as_json:
         show.document(result)
     else:
-        _print_result(result, run.manifest.get("reason"))
+        told.print_result(result, run.manifest.get("reason"))
     return _exit_code([run.status], strict)
 
 
@@ -80,6 +89,9 @@ def study(
     ] = None,
     wandb: WandbOption = None,
     strict: StrictOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, say how much it is, run nothing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Run every task x agent x seed of a study, each in its own process, and report.
@@ -91,73 +103,50 @@ def study(
     from rl_lab.report import build
     from rl_lab.study import config as configs
     from rl_lab.study.board import Board
-    from rl_lab.study.supervisor import run_study
+    from rl_lab.study.supervisor import check_tasks, run_study
     from rl_lab.study.yaml import read_mapping
 
     name = configs.default_name(config)
     planned = configs.read_study(read_mapping(config), name, str(config))
+    if dry_run:
+        with contextlib.redirect_stdout(sys.stderr):
+            check_tasks(planned, str(config))
+        told.print_size(name, planned.size(), as_json)
+        return 0
     directory = out or Path("runs") / name
     mode = _wandb_mode(wandb)
     with contextlib.redirect_stdout(sys.stderr):
         runs = run_study(
             planned, directory, jobs=jobs or os.cpu_count() or 1, wandb=mode, board=Board(), where=str(config)
         )
-    _print_report(build(directory), directory, as_json)
+    told.print_report(build(directory), directory, as_json)
     return _exit_code([run.status for run in runs], strict)
 
 
 def report(
     directory: Annotated[Path, typer.Argument(help="A study, a run, or a folder of runs.")],
     out: Annotated[Path | None, typer.Option(help="Where the page goes; default DIRECTORY/report.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write what every agent reached as a table into this file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Build the page and the pictures of what has been run so far.
 
     Example:  rl-lab report runs/quickstart
     """
-    from rl_lab.report import build
+    from rl_lab.report import build, learning_table
 
-    _print_report(build(directory, out), directory, as_json)
+    built = build(directory, out)
+    if markdown is not None:
+        command = f"rl-lab report {directory} --markdown {markdown}"
+        try:
+            markdown.parent.mkdir(parents=True, exist_ok=True)
+            markdown.write_text(learning_table(built, command), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--markdown {markdown}: cannot be written ({error.strerror})") from error
+    told.print_report(built, directory, as_json)
     return 0
-
-
-def _print_report(built: Any, directory: Path, as_json: bool) -> None:
-    from rl_lab.report import document
-    from rl_lab.report.table import table_rows
-
-    if as_json:
-        show.document(document(built))
-        return
-    headers, rows, notes = table_rows(built.arms)
-    show.line()
-    show.table(headers, rows)
-    for note in notes:
-        show.line(note)
-    show.line()
-    for finding in built.findings:
-        show.line(f"* {finding}")
-    show.line()
-    show.facts(
-        [
-            ("report page", str(built.page)),
-            ("picture", str(built.overview)),
-            ("W&B", _wandb_place(directory)),
-        ]
-    )
-
-
-def _wandb_place(directory: Path) -> str:
-    """Where the W&B runs are: their page, or the folders that `wandb sync` takes."""
-    from rl_lab.study.store import find_runs
-
-    told = [w for run in find_runs(directory) if (w := run.manifest.get("wandb"))]
-    urls = [str(w["url"]) for w in told if w.get("url")]
-    if urls:
-        return urls[0].rpartition("/runs/")[0] or urls[0]
-    if not told:
-        return "no W&B runs"
-    pattern = "runs/*/wandb/offline-run-*" if (directory / "runs").is_dir() else "wandb/offline-run-*"
-    return f"{directory}/{pattern}  (upload: wandb sync {directory}/{pattern})"
 
 
 def _read_settings(texts: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -187,24 +176,6 @@ def _result(run: Any) -> dict[str, Any]:
     manifest = run.manifest
     keys = ("status", "updates", "env_steps", "events", "return_final")
     return {"run_dir": str(run.path), **{key: manifest.get(key) for key in keys}}
-
-
-def _print_result(result: dict[str, Any], reason: str | None) -> None:
-    events = ", ".join(f"{count} {name}" for name, count in result["events"].items()) or "none"
-    final = result["return_final"]
-    show.facts(
-        [
-            ("status", result["status"] + (f": {reason}" if reason else "")),
-            ("updates", f"{result['updates']} ({result['env_steps']:,} env steps)"),
-            ("events", events),
-            (
-                "return",
-                "no episode ended" if final is None else f"{final:.4g} (mean of the last 20 episodes)",
-            ),
-            ("run directory", result["run_dir"]),
-            ("next", f"rl-lab report {result['run_dir']}"),
-        ]
-    )
 
 
 def _exit_code(statuses: list[str], strict: bool) -> int:

@@ -15,21 +15,23 @@ import torch
 from safetensors.torch import save_file
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor, is_vecenv_wrapped
 from torch import Tensor
 
 from rl_lab.monitor import provenance
-from rl_lab.monitor.detector import Seen, new_detectors
+from rl_lab.monitor.detector import Seen, new_detectors, observe_all
 from rl_lab.monitor.detectors.nonfinite import NonFinite
 from rl_lab.monitor.distributions import Distribution, Floats, Step
 from rl_lab.monitor.event import Finding
 from rl_lab.monitor.gradients import GradientRecorder
+from rl_lab.monitor.off_policy import Watched
 from rl_lab.monitor.recorder import Recorder
 from rl_lab.monitor.reference import random_return
 from rl_lab.monitor.returns import EpisodeReturns, Mean, mean_of
 from rl_lab.monitor.rollout import Rollout, judge, judge_or_nan, read
-from rl_lab.monitor.update import Update, measure
+from rl_lab.monitor.update import Change, Update, measure
 from rl_lab.monitor.wandb_run import Wish
 
 FIRST_EPISODES = 5
@@ -57,6 +59,13 @@ class DivergenceMonitor(BaseCallback):
     documented in rl_lab/monitor/quantities/), looks for events, and writes a run directory. It consumes no
     random numbers, changes no parameter and leaves no hook behind.
 
+    An off-policy algorithm (SAC, TD3, DQN, ...) has no rollout that one policy collected, and takes a gradient
+    step at nearly every environment step. Its record has one line for every `every` environment steps, which
+    counts as an update: returns and lengths of episodes, how far the trained parameters went, the losses that
+    SB3 logs; the columns about KL, ratios and gradients are missing, and so are their events. What is looked
+    for is performance_collapse, and after every round of training whether a parameter has become NaN or
+    infinite: such an algorithm would go on to its end without a word, so that ends learn().
+
     Args:
         out: the run directory; default runs/<time>-<env>-<algorithm>-s<seed> in the working directory.
         wandb: None logs to the run that is active, if there is one. "online", "offline" or True starts a
@@ -65,6 +74,7 @@ class DivergenceMonitor(BaseCallback):
             measured once on a fresh copy of the environment, or else the mean of the first episodes.
         say: what to do with one line of text about an event; default: print it on standard error.
         manifest: entries for manifest.json, in place of what the model says of itself.
+        every: environment steps from one record of an off-policy algorithm to the next.
     """
 
     def __init__(
@@ -75,10 +85,14 @@ class DivergenceMonitor(BaseCallback):
         random_return: float | Mapping[str, Any] | None = None,
         say: Callable[[str], None] | None = None,
         manifest: Mapping[str, Any] | None = None,
+        every: int = 1000,
     ) -> None:
         super().__init__()
         if wandb not in (None, True, False, "online", "offline"):
             raise ValueError(f'wandb must be None, True, False, "online" or "offline", got {wandb!r}')
+        if every < 1:
+            raise ValueError(f"every must be at least 1 environment step, got {every}")
+        self._every = every
         self._out = Path(out).absolute() if out is not None else None
         self._wandb: Wish = wandb
         self._random_wish = random_return
@@ -86,10 +100,12 @@ class DivergenceMonitor(BaseCallback):
         self._manifest = dict(manifest or {})
         self._recorder: Recorder | None = None
         self._before: _Before | None = None
+        self._off_policy: Watched | None = None
         self._watched: Any = None
         self._update = 0
         self._env_steps = 0
         self._nonfinite: str | None = None
+        self._is_lost = False
         self.environment_broke: str | None = None
         """The sentence about the first NaN or infinity that an environment returned, if one did."""
         self.last_row: Mapping[str, Any] | None = None
@@ -119,10 +135,10 @@ class DivergenceMonitor(BaseCallback):
     # What stable-baselines3 calls, in its order.
 
     def _on_training_start(self) -> None:
-        if not isinstance(self.model, OnPolicyAlgorithm):
+        if not isinstance(self.model, OnPolicyAlgorithm | OffPolicyAlgorithm):
             raise TypeError(
-                "DivergenceMonitor watches on-policy algorithms (PPO, A2C, TRPO, RecurrentPPO, MaskablePPO); "
-                f"{type(self.model).__name__} is not one"
+                "DivergenceMonitor watches on-policy algorithms (PPO, A2C, TRPO, RecurrentPPO, MaskablePPO) and "
+                f"off-policy ones (SAC, TD3, DQN, ...); {type(self.model).__name__} is neither"
             )
         if self._before is not None:  # the last learn() was cut off inside an update, which never was
             self._before.recorder.detach()
@@ -135,6 +151,8 @@ class DivergenceMonitor(BaseCallback):
         self._begin()
 
     def _on_rollout_start(self) -> None:
+        if self._off_policy is not None:
+            self._follow(self._off_policy, self._every)
         self._finish_update()
 
     def _on_step(self) -> bool:
@@ -150,12 +168,15 @@ class DivergenceMonitor(BaseCallback):
             if finding is not None:
                 self._announce([finding], self._update + 1)
                 self.environment_broke = self._nonfinite
-        return True
+        return not self._is_lost
 
     def _on_rollout_end(self) -> None:
-        self._before = _Before(self.model)
+        if self._off_policy is None:
+            self._before = _Before(self.model)
 
     def _on_training_end(self) -> None:
+        if self._off_policy is not None:
+            self._follow(self._off_policy, 1)
         self._finish_update()
         self.close("done")
 
@@ -172,6 +193,10 @@ class DivergenceMonitor(BaseCallback):
         before, self._before = self._before, None
         if before is not None:
             self._examine_broken_update(before)
+        if self._off_policy is not None:
+            self._look_at_parameters(self._off_policy)
+            if status == "failed" and self._nonfinite is None and not self._off_policy.can_act():
+                self._announce([NonFinite.in_output(self._off_policy.parameters())], self._update + 1)
         if self._nonfinite is not None and status != "interrupted":
             status, reason = ("failed" if self.environment_broke else "diverged"), self._nonfinite
         if status == "diverged":
@@ -191,8 +216,9 @@ class DivergenceMonitor(BaseCallback):
             self._record.say(f"the final policy could not be saved ({error})")
 
     def _begin(self) -> None:
-        self._update, self._env_steps, self._nonfinite = 0, 0, None
+        self._update, self._env_steps, self._nonfinite, self._is_lost = 0, 0, None, False
         self._watched = self.model
+        self._off_policy = Watched(self.model) if isinstance(self.model, OffPolicyAlgorithm) else None
         self.environment_broke = self.last_row = None
         self._detectors = new_detectors()
         monitored = is_vecenv_wrapped(self.training_env, VecMonitor) or any(
@@ -238,6 +264,16 @@ class DivergenceMonitor(BaseCallback):
             old_parameters=before.parameters,
             new_parameters=_parameters(self.model.policy),
         )
+        self._conclude(update)
+
+    def _follow(self, watched: Watched, least: int) -> None:
+        """Look at the parameters after a round of training; a record once a stretch has `least` steps."""
+        self._look_at_parameters(watched)
+        if watched.length >= least:
+            self._conclude(watched.end_stretch())
+
+    def _conclude(self, update: Change) -> None:
+        """Measure a change of the policy, record it, and announce what the detectors find in it."""
         self._update += 1
         smooth, returned = self._returns.smooth(), self._take_returns()
         outcome = getattr(self.model, "outcome", None)
@@ -254,17 +290,26 @@ class DivergenceMonitor(BaseCallback):
         self.last_row = row
         self._record.update(row)
         seen = Seen(row, update, smooth, self._returns.total, self._random_mean())
-        self._announce_new([f for detector in self._detectors for f in detector.observe(seen)])
+        self._announce_new(observe_all(self._detectors, seen))
+
+    def _look_at_parameters(self, watched: Watched) -> None:
+        """Has training made a parameter NaN? Nothing that is learned from then on can be used."""
+        name = None if self._is_lost else watched.first_nonfinite()
+        if name is not None:
+            self._is_lost = True
+            if self._nonfinite is None:
+                self._announce([NonFinite.in_parameter(name)], self._update + 1)
 
     def _take_returns(self) -> dict[str, Any]:
-        """The columns about returns; the first episodes become the reference where there is no better one."""
+        """The columns about episodes; the first episodes become the reference where there is no better one."""
         fresh, smooth = self._returns.take(), self._returns.smooth()
         if self._random is None and smooth is not None and smooth.episodes >= FIRST_EPISODES:
             self._random = {**smooth.__dict__, "how": "first episodes"}
             self._record.note(random_return=self._random)
         return {
-            "return_mean": mean_of(fresh).mean if fresh else None,
+            "return_mean": mean_of([episode.paid for episode in fresh]).mean if fresh else None,
             "return_smooth": smooth.mean if smooth else None,
+            "length_mean": mean_of([episode.length for episode in fresh]).mean if fresh else None,
             "episodes": self._returns.total,
         }
 
@@ -273,7 +318,8 @@ class DivergenceMonitor(BaseCallback):
         nonfinite = [f for f in findings if f.event == NonFinite.name]
         if self._nonfinite is not None:
             findings = [f for f in findings if f.event != NonFinite.name]
-        if not nonfinite:
+        # What an update has survived is over; a replay buffer keeps a NaN, and training never loses one.
+        if not nonfinite and self._off_policy is None:
             self._nonfinite = self.environment_broke = None
         self._announce(findings, self._update)
 

@@ -4,14 +4,15 @@ import importlib
 import inspect
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rl_lab.monitor import detectors
 from rl_lab.monitor.event import Finding
+from rl_lab.monitor.quantities import NotApplicable
 from rl_lab.monitor.returns import Mean
-from rl_lab.monitor.update import Update
+from rl_lab.monitor.update import Change
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Seen:
 
     row: Mapping[str, Any]
     """The update's record: every quantity by name."""
-    update: Update
+    update: Change
     smooth: Mean | None
     """The smoothed return so far."""
     episodes: int
@@ -37,7 +38,18 @@ class Detector(ABC):
 
     @abstractmethod
     def observe(self, seen: Seen) -> list[Finding]:
-        """Findings of this update, usually none."""
+        """Findings of this update, usually none. NotApplicable: it cannot be asked of this algorithm."""
+
+
+def observe_all(detectors: Iterable[Detector], seen: Seen) -> list[Finding]:
+    """What all of them find, less those that have nothing to say of such an algorithm."""
+    findings: list[Finding] = []
+    for detector in detectors:
+        try:
+            findings += detector.observe(seen)
+        except NotApplicable:
+            continue
+    return findings
 
 
 def new_detectors() -> list[Detector]:

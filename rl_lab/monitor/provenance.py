@@ -32,6 +32,19 @@ SETTINGS = [
     "sub_sampling_factor",
     "use_rms_prop",
     "rms_prop_eps",
+    "buffer_size",
+    "learning_starts",
+    "train_freq",
+    "gradient_steps",
+    "tau",
+    "target_update_interval",
+    "target_entropy",
+    "policy_delay",
+    "target_policy_noise",
+    "target_noise_clip",
+    "exploration_fraction",
+    "exploration_initial_eps",
+    "exploration_final_eps",
 ]
 """Hyperparameters read off a stable-baselines3 model: an allow-list, so that no object's repr gets in."""
 
@@ -69,9 +82,11 @@ def settings_of(model: Any) -> dict[str, Any]:
     """The model's hyperparameters as plain values; a schedule is given by its first value."""
     found: dict[str, Any] = {}
     for name in SETTINGS:
-        value = getattr(model, name, None)
+        value: Any = getattr(model, name, None)
         if callable(value):
             value = float(value(1.0))
+        if hasattr(value, "frequency"):  # SB3's TrainFreq; importing it here would cost readers of runs
+            value = f"{value.frequency} {value.unit.value}"
         if isinstance(value, bool | int | float | str):
             found[name] = value
     return found

@@ -1,4 +1,4 @@
-"""Episode returns as the environment paid them, and their noise."""
+"""Episode returns as the environment paid them, their noise, and how long episodes last."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -28,8 +28,18 @@ def mean_of(returns: Sequence[float]) -> Mean:
     return Mean(float(values.mean()), error, len(values))
 
 
+@dataclass(frozen=True)
+class Episode:
+    """One episode that has ended."""
+
+    paid: float
+    """Its return."""
+    length: int
+    """Its steps."""
+
+
 class EpisodeReturns:
-    """Adds up rewards per environment, vectorised, and remembers the last episodes.
+    """Adds up rewards and steps per environment, vectorised, and remembers the last episodes.
 
     Where stable-baselines3's Monitor reports an episode itself, its return is taken: it knows about
     wrappers (life loss, reward clipping) that sit above it.
@@ -37,10 +47,11 @@ class EpisodeReturns:
 
     def __init__(self, n_envs: int, *, monitored: bool = False) -> None:
         self._running: NDArray[np.float64] = np.zeros(n_envs)
+        self._steps: NDArray[np.int64] = np.zeros(n_envs, dtype=np.int64)
         self._monitored = monitored
         self.window: deque[float] = deque(maxlen=WINDOW)
         self.total = 0
-        self.fresh: list[float] = []
+        self.fresh: list[Episode] = []
         """Episodes that ended since take()."""
 
     def step(
@@ -48,18 +59,19 @@ class EpisodeReturns:
     ) -> None:
         """Account for one step of all environments."""
         self._running += rewards
+        self._steps += 1
         if not dones.any():
             return
         for index in np.flatnonzero(dones).tolist():
             reported = infos[index].get("episode")
             if reported is not None:
                 self._monitored = True
-                self._ended(float(reported["r"]))
+                self._ended(Episode(float(reported["r"]), int(reported["l"])))
             elif not self._monitored:
-                self._ended(float(self._running[index]))
-            self._running[index] = 0.0
+                self._ended(Episode(float(self._running[index]), int(self._steps[index])))
+            self._running[index], self._steps[index] = 0.0, 0
 
-    def take(self) -> list[float]:
+    def take(self) -> list[Episode]:
         """The episodes that ended since the last call."""
         fresh, self.fresh = self.fresh, []
         return fresh
@@ -68,7 +80,7 @@ class EpisodeReturns:
         """The last 20 episodes, or as many as there are."""
         return mean_of(self.window) if self.window else None
 
-    def _ended(self, value: float) -> None:
-        self.window.append(value)
-        self.fresh.append(value)
+    def _ended(self, episode: Episode) -> None:
+        self.window.append(episode.paid)
+        self.fresh.append(episode)
         self.total += 1

@@ -1,4 +1,4 @@
-"""One policy update, seen from outside, and the numbers that describe it."""
+"""One change of a policy, seen from outside, and the numbers that describe it."""
 
 import ast
 import importlib
@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +16,30 @@ from rl_lab.monitor import quantities
 from rl_lab.monitor.distributions import Step
 from rl_lab.monitor.gradients import Gradients
 from rl_lab.monitor.rollout import Rollout
+
+
+class Change(Protocol):
+    """What quantities and detectors may ask of a change; what it cannot tell raises NotApplicable."""
+
+    @property
+    def step(self) -> Step:
+        """The policies before and after on the same states."""
+
+    @property
+    def rollout(self) -> Rollout:
+        """The states, and what was done and paid in them."""
+
+    @property
+    def gradients(self) -> Gradients:
+        """Norms of the gradients that made it."""
+
+    @property
+    def old_parameters(self) -> Tensor:
+        """All parameters before it, flat."""
+
+    @property
+    def new_parameters(self) -> Tensor:
+        """All parameters after it, flat."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +54,14 @@ class Update:
     new_parameters: Tensor
 
 
-Quantity = Callable[[Update], float]
+Quantity = Callable[[Change], float]
 
 
 @cache
 def all_quantities() -> dict[str, Quantity]:
     """Every public function in rl_lab/monitor/quantities/: its name is a column, its docstring the legend.
 
-    It takes an Update and returns a float, or raises NotApplicable.
+    It takes a Change and returns a float, or raises NotApplicable.
     """
     found: dict[str, Quantity] = {}
     for module in pkgutil.iter_modules(quantities.__path__):
@@ -60,8 +85,8 @@ def _functions(source: str) -> list[str]:
     return [n.name for n in body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_")]
 
 
-def measure(update: Update) -> dict[str, float | None]:
-    """All quantities of one update; None where a quantity does not apply to this algorithm or policy."""
+def measure(update: Change) -> dict[str, float | None]:
+    """All quantities of one change; None where a quantity does not apply to this algorithm or policy."""
     row: dict[str, float | None] = {}
     with np.errstate(all="ignore"):  # a non-finite result is a finding here, not an accident
         for name, quantity in all_quantities().items():

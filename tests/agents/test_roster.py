@@ -3,13 +3,12 @@
 import inspect
 import sys
 from pathlib import Path
-from typing import Annotated, get_args, get_origin
 
-import annotated_types
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from pydantic import TypeAdapter
 from tiny_tasks import GuessVector
 
 import agents
@@ -18,6 +17,7 @@ from agents.stock import STOCK
 from agents.vec import VectorEnvAdapter
 
 NAMES = {"ppo", "ppo-noclip", "trpo", "a2c", "ppo-sb3", "a2c-sb3", "trpo-sb3"}
+"""Agents that act in every kind of space; those that do not have tests of their own in test_guests.py."""
 
 SPO = '''"""SPO: a quadratic fence around ratio 1 instead of PPO's flat roof."""
 
@@ -137,28 +137,48 @@ def test_everyone_is_here_and_says_who_they_are():
             assert setting.doc[-1] in ".:", setting
 
 
-def test_defaults_keep_their_own_bounds():
+def test_defaults_keep_their_own_types_and_bounds():
     for agent in agents.catalogue().values():
         for setting in agent.fields.values():
-            if get_origin(setting.annotation) is Annotated:
-                for bound in get_args(setting.annotation)[1:]:
-                    value: object = setting.default
-                    match bound:
-                        case annotated_types.Gt(gt):
-                            assert value > gt
-                        case annotated_types.Ge(ge):
-                            assert value >= ge
-                        case annotated_types.Lt(lt):
-                            assert value < lt
-                        case annotated_types.Le(le):
-                            assert value <= le
-                        case _:
-                            pytest.fail(f"{agent.name}.{setting.name}: {bound}")
+            TypeAdapter(setting.annotation).validate_python(setting.default, strict=True)
+
+
+def test_every_range_reads_as_words():
+    for agent in agents.catalogue().values():
+        for setting in agent.fields.values():
+            assert not set(setting.allowed) & set("[]|()'"), f"{agent.name}.{setting.name}: {setting.allowed}"
+
+
+def test_settings_are_grouped_and_what_is_the_rules_own_comes_first():
+    fields = agents.catalogue()["trpo"].fields
+    assert list(dict.fromkeys(setting.group for setting in fields.values())) == [
+        "its own",
+        "equal terms of every rule",
+        "data and networks",
+        "stabilisers",
+    ]
+    groups = {name: setting.group for name, setting in fields.items()}
+    assert groups["max_kl"] == groups["cg_iterations"] == "its own"
+    assert groups["learning_rate"] == groups["ent_coef"] == "equal terms of every rule"
+    assert groups["n_steps"] == groups["net_arch"] == groups["gamma"] == "data and networks"
+    assert groups["anneal_learning_rate"] == "stabilisers"
+    for agent in agents.catalogue().values():
+        told = [setting.group for setting in agent.fields.values()]
+        assert told == sorted(told, key=told.index), f"{agent.name}: a group is torn apart"
+    stock = {name: setting.group for name, setting in agents.catalogue()["sac"].fields.items()}
+    assert (stock["tau"], stock["gamma"], stock["buffer_size"]) == (
+        "its own",
+        "data and networks",
+        "data and networks",
+    )
 
 
 @pytest.mark.parametrize("name", STOCK)
 def test_stock_settings_have_sb3s_names_and_defaults(name):
-    signature = inspect.signature(STOCK[name].algorithm).parameters
+    algorithm = STOCK[name].algorithm
+    signature = dict(inspect.signature(algorithm).parameters)
+    if "lstm_hidden_size" in STOCK[name].of_policy:
+        signature |= inspect.signature(algorithm.policy_aliases["MlpLstmPolicy"]).parameters
     for setting in agents.catalogue()[name].fields.values():
         if setting.name not in ("n_envs", "net_arch", "device"):
             assert setting.default == signature[setting.name].default, setting.name

@@ -103,9 +103,19 @@ class NonFinite(Detector):
         index = first_nonfinite(parameters.detach().cpu().numpy())
         if index is not None:
             return [_finding("parameter", f"parameter number {index} after a step")]
+        return [NonFinite.in_output(parameters)] if policy_is_bad else []
+
+    @staticmethod
+    def in_output(parameters: Tensor) -> Finding:
+        """The policy's output, where no parameter is to blame."""
         largest = float(parameters.detach().abs().max())
         words = f"the policy's output, though all parameters are finite (the largest is {largest:.3g})"
-        return [_finding("policy", words)] if policy_is_bad else []
+        return _finding("policy", words)
+
+    @staticmethod
+    def in_parameter(name: str) -> Finding:
+        """A parameter of an off-policy algorithm, whose losses are not seen."""
+        return _finding("parameter", f"parameter {name} after a gradient step")
 
 
 def _in_rollout(rollout: Rollout) -> Finding | None:

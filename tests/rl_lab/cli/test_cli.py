@@ -93,9 +93,6 @@ def test_listings_have_the_promised_keys():
         "lyapunov_times",
     }
     assert all(set(env) == keys for env in envs)
-    agents = document(rl_lab("agents", "list", "--json"))
-    assert {"ppo", "ppo-noclip", "trpo", "ppo-sb3", "a2c-sb3", "trpo-sb3"} <= {a["name"] for a in agents}
-    assert all(set(agent) == {"name", "trust_region", "summary", "source"} for agent in agents)
 
 
 def test_probe_prints_the_document():
