@@ -2,6 +2,7 @@
 
 from rl_lab.report.arms import Arm, summarise
 from rl_lab.report.findings import findings
+from rl_lab.report.learning import learning_table
 from rl_lab.report.publish import Report, build, document
 from rl_lab.report.table import Table, table_rows
 
@@ -12,6 +13,7 @@ __all__ = [
     "build",
     "document",
     "findings",
+    "learning_table",
     "summarise",
     "table_rows",
 ]

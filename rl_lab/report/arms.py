@@ -87,6 +87,7 @@ def _arm(members: Sequence[Digest], rng: np.random.Generator) -> Arm:
     floorless = any(one.diverged and one.settled_return is None for one in counted)
     measurable = bool(known) and not floorless
     updates = sum(one.updates for one in members)
+    measured = any(np.isfinite(one.kl_mean).any() for one in members)
     spikes = sum(len(one.named("kl_spike")) for one in members)
     collapsed = sum(one.collapsed for one in counted)
     peaks = tuple(peak for one in members if (peak := one.peak_kl) is not None)
@@ -106,7 +107,7 @@ def _arm(members: Sequence[Digest], rng: np.random.Generator) -> Arm:
         random_return=float(np.mean(randoms)) if randoms else None,
         updates=updates,
         kl_spikes=spikes,
-        kl_spikes_per_100=per_hundred(spikes, updates),
+        kl_spikes_per_100=per_hundred(spikes, updates) if measured else None,
         kl_mean_peaks=peaks,
         kl_mean_largest=max(peaks, default=None),
         kl_max_largest=max((m for one in members if (m := largest(one.kl_max)) is not None), default=None),
@@ -141,7 +142,9 @@ def _notes(members: Sequence[Digest], counted: Sequence[Digest]) -> Iterable[str
     if repeats:
         yield f"{_count(repeats, 'run')} left out of both because a newer run has the same seed"
     lost = sum(int((~np.isfinite(one.kl_mean)).sum()) for one in members)
-    if lost:
+    if lost and lost == sum(len(one.kl_mean) for one in members):
+        yield "no update with a finite KL (an off-policy algorithm has none: its updates are records of 1000 steps)"
+    elif lost:
         yield f"{_count(lost, 'update')} without a finite KL"
 
 

@@ -17,6 +17,7 @@ from rl_lab.errors import UserError
 from rl_lab.report.arms import SEED, Arm, arms_of, grouped
 from rl_lab.report.census import digests
 from rl_lab.report.charts import Drawing, kl_column, learning_column, overview, rates_column
+from rl_lab.report.contrasts import Contrast, contrasts_of
 from rl_lab.report.curves import Panel, panels
 from rl_lab.report.digest import Digest
 from rl_lab.report.findings import findings
@@ -38,7 +39,10 @@ class Report:
     pictures: Mapping[str, Path]
     arms: Sequence[Arm]
     findings: Sequence[str]
+    contrasts: Sequence[Contrast]
     runs: Sequence[Digest]
+    study: Mapping[str, Any]
+    """What study.json holds, empty where runs lie without a study."""
 
 
 def build(directory: Path, out: Path | None = None) -> Report:
@@ -62,7 +66,10 @@ def build(directory: Path, out: Path | None = None) -> Report:
         raise UserError(
             f"{target}: the report cannot be written there ({reason}); choose another --out"
         ) from error
-    return Report(target / PAGE, pictures["overview"], pictures, content.arms, content.findings, content.runs)
+    return Report(
+        target / PAGE, pictures["overview"], pictures,
+        content.arms, content.findings, content.contrasts, content.runs, content.study,
+    )  # fmt: skip
 
 
 def gather(directory: Path) -> Content:
@@ -80,6 +87,7 @@ def gather(directory: Path) -> Content:
         runs=[one for members in grouped(found).values() for one in members],
         arms=arms,
         findings=findings(arms),
+        contrasts=contrasts_of(found, study.get("contrasts") or {}, np.random.default_rng(SEED)),
         panels=panels(found, arms, rng),
         colours=colours(arm.agent for arm in arms),
     )
@@ -106,6 +114,7 @@ def document(report: Report) -> dict[str, Any]:
             "pictures": {name: str(path) for name, path in report.pictures.items()},
             "arms": [asdict(arm) for arm in report.arms],
             "findings": list(report.findings),
+            "contrasts": [asdict(contrast) for contrast in report.contrasts],
             "runs": [_run(one) for one in report.runs],
         }
     )

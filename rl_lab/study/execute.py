@@ -13,7 +13,7 @@ from rl_lab.monitor import DivergenceMonitor
 from rl_lab.monitor.run_directory import Run, read_run
 from rl_lab.study.board import Progress
 from rl_lab.study.checkout import room
-from rl_lab.study.config import RunPlan
+from rl_lab.study.plan import RunPlan
 
 
 class _Laboratory(BaseCallback):
@@ -23,13 +23,17 @@ class _Laboratory(BaseCallback):
         super().__init__()
         self._monitor = monitor
         self._told = told
+        self._last: object = ()
 
     def _on_step(self) -> bool:
         return self._monitor.environment_broke is None
 
     def _on_rollout_start(self) -> None:
-        if self._told is not None:
-            self._told(Progress(self.num_timesteps, self._monitor.last_row, self._monitor.events))
+        # An off-policy rollout is a step or two: tell when there is something new, and once in the beginning.
+        row = self._monitor.last_row
+        if self._told is not None and row is not self._last:
+            self._last = row
+            self._told(Progress(self.num_timesteps, row, self._monitor.events))
 
 
 def execute(

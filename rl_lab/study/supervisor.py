@@ -18,7 +18,7 @@ from rl_lab.errors import UserError
 from rl_lab.monitor.run_directory import FINISHED, SCHEMA, Run, glance, read_run, write_json
 from rl_lab.study import tasks
 from rl_lab.study.board import Board, Line
-from rl_lab.study.config import RunPlan, Study
+from rl_lab.study.plan import RunPlan, Study
 from rl_lab.study.store import read_study_document
 
 POLL_SECONDS = 0.25
@@ -52,8 +52,7 @@ def run_study(
     Raises KeyboardInterrupt after Ctrl-C, with every worker stopped and everything written.
     """
     _refuse_other_study(study, out)
-    for index, env in enumerate(study.envs):
-        tasks.check(env, list(study.agents), f"{where}: envs[{index}]")
+    check_tasks(study, where)
     try:
         (out / "runs").mkdir(parents=True, exist_ok=True)
         (out / "logs").mkdir(exist_ok=True)
@@ -61,9 +60,17 @@ def run_study(
     except OSError as error:
         raise UserError(f"{out}: cannot write there ({error.strerror}); choose another --out") from error
     with lock, _alone(lock, out):
-        chance = _write_document(study, out)
+        chance = _write_document(study, out, where)
         _Supervisor(study, out, jobs, wandb, board, chance).work()
     return [read_run(out / "runs" / plan.run_id) for plan in study.runs()]
+
+
+def check_tasks(study: Study, where: str) -> None:
+    """Raise if a task cannot be made or one of its agents cannot act in it."""
+    for index, env in enumerate(study.envs):
+        absent = study.without.get(env.label, ())
+        present = [agent for agent in study.agents if agent.label not in absent]
+        tasks.check(env, present, f"{where}: envs[{index}]")
 
 
 def _refuse_other_study(study: Study, out: Path) -> None:
@@ -74,7 +81,8 @@ def _refuse_other_study(study: Study, out: Path) -> None:
         raise UserError(f"{out}: cannot be used as a directory ({error.strerror})") from error
     document = read_study_document(out)
     if document is not None and document.get("hash") != study.hash():
-        theirs = {key: document.get("config", {}).get(key) for key in study.document()}
+        # What an older study.json does not know was empty then.
+        theirs = {key: document.get("config", {}).get(key, {}) for key in study.document()}
         ours = json.loads(json.dumps(study.document(), default=str))
         differ = ", ".join(key for key in ours if ours[key] != theirs[key]) or "the agents' defaults"
         raise UserError(
@@ -102,15 +110,19 @@ def _alone(lock: TextIO, out: Path) -> Iterator[None]:
     yield
 
 
-def _write_document(study: Study, out: Path) -> dict[str, Any]:
-    """study.json, with the random policy's return of every task, measured once."""
+def _write_document(study: Study, out: Path, where: str) -> dict[str, Any]:
+    """study.json, with the random policy's return of every task, measured once, and with what is to be compared."""
     document = read_study_document(out) or {}
     chance = document.get("random_returns") or {env.label: tasks.chance(env) for env in study.envs}
     document = {
         "schema": SCHEMA,
         "name": study.name,
         "hash": study.hash(),
+        "file": where,
+        "cores": os.cpu_count(),
+        "runs": study.size()["runs"],
         "config": study.document(),
+        "contrasts": study.contrasts,
         "random_returns": chance,
     }
     write_json(out / "study.json", document)

@@ -8,7 +8,7 @@ import gymnasium as gym
 from rl_lab.errors import UserError, did_you_mean
 from rl_lab.monitor.reference import random_return
 from rl_lab.study.checkout import room
-from rl_lab.study.config import Agent, Env
+from rl_lab.study.plan import Agent, Env
 
 
 def make(env: Env, where: str = "") -> "gym.Env[Any, Any]":

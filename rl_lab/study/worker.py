@@ -13,8 +13,8 @@ from pathlib import Path
 from types import FrameType
 
 from rl_lab.errors import UserError
-from rl_lab.study.config import Agent, Env, RunPlan
 from rl_lab.study.execute import execute
+from rl_lab.study.plan import Agent, Env, RunPlan
 
 
 def main() -> int:

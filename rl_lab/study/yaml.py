@@ -33,8 +33,8 @@ def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[An
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file."""
+def read_mapping(path: Path, keys: str = "envs, agents, seeds and steps") -> dict[str, Any]:
+    """The mapping in a YAML file; `keys` says what it should hold if it is none."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -50,7 +50,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         where = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{where}: is not valid YAML ({getattr(error, 'problem', error)})") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: must be a mapping with the keys envs, agents, seeds and steps")
+        raise UserError(f"{path}: must be a mapping with the keys {keys}")
     return content
 
 

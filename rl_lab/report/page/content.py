@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rl_lab.report.arms import Arm
+from rl_lab.report.contrasts import Contrast
 from rl_lab.report.curves import Panel
 from rl_lab.report.digest import Digest
 from rl_lab.report.words import UNKNOWN, enumeration, plural
@@ -22,6 +23,7 @@ class Content:
     runs: Sequence[Digest]
     arms: Sequence[Arm]
     findings: Sequence[str]
+    contrasts: Sequence[Contrast]
     panels: Sequence[Panel]
     colours: Mapping[str, str]
 
@@ -39,7 +41,7 @@ def compared(content: Content) -> list[Pair]:
         ("environment steps a run", _listed(f"{one.steps:,}" for one in runs if one.steps is not None)),
         ("settings all runs share", _settings(shared_settings(runs))),
         ("code", _listed(_revision(one.manifest) for one in runs)),
-        ("versions", _settings(_versions(runs))),
+        ("versions", _settings(versions(runs))),
     ]
     return [(name, text) for name, text in rows if text and text != UNKNOWN]
 
@@ -69,9 +71,7 @@ def _study(study: Mapping[str, Any]) -> str:
 
 
 def _planned(content: Content) -> str:
-    config = content.study.get("config") or {}
-    sizes = [len(config.get(key) or ()) for key in ("envs", "agents", "seeds")]
-    planned = sizes[0] * sizes[1] * sizes[2]
+    planned = int(content.study.get("runs") or 0)
     by_status: dict[str, int] = {}
     for one in content.runs:
         by_status[one.status] = by_status.get(one.status, 0) + 1
@@ -82,7 +82,7 @@ def _planned(content: Content) -> str:
     return f"{found}; {missing} of {planned} planned not started" if missing > 0 else found
 
 
-def _versions(runs: Sequence[Digest]) -> dict[str, str]:
+def versions(runs: Sequence[Digest]) -> dict[str, str]:
     """Version of each package; several if the runs do not agree."""
     seen: dict[str, dict[str, None]] = {}
     for one in runs:

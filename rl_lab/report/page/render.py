@@ -11,13 +11,14 @@ from typing import Any
 import vl_convert
 
 from rl_lab.report.charts import Drawing, collapse_rates, kl_per_update, learning_curves
+from rl_lab.report.contrasts import contrast_rows
 from rl_lab.report.curves import MARKS, POINTS, Panel
 from rl_lab.report.look import DARK, LIGHT
 from rl_lab.report.page.content import Content, agent_rows, compared
 from rl_lab.report.page.live import live
 from rl_lab.report.page.tables import events_table, html_table, runs_table, table
 from rl_lab.report.statistics import RESAMPLES, coverage_of_range, exact_interval
-from rl_lab.report.table import table_rows
+from rl_lab.report.table import Table, table_rows
 from rl_lab.report.words import enumeration, percent, plural
 
 
@@ -30,6 +31,7 @@ def render(content: Content) -> str:
         findings=_list(content.findings),
         compared=_compared(content),
         summary=_summary(content),
+        contrasts=_contrasts(content),
         learning=_charts(content, learning_curves, "learning"),
         kl=_charts(content, kl_per_update, "kl"),
         rates=_charts(content, collapse_rates, "rates"),
@@ -69,10 +71,20 @@ def _compared(content: Content) -> str:
 
 
 def _summary(content: Content) -> str:
-    cells = table_rows(content.arms)
+    return _cells(table_rows(content.arms), numeric=(2, 3, 4, 5, 6, 7, 8))
+
+
+def _contrasts(content: Content) -> str:
+    """A section of its own, if the study names any."""
+    if not content.contrasts:
+        return ""
+    body = _cells(contrast_rows(content.contrasts), numeric=(2, 3, 5))
+    return f'<section id="contrasts"><h2>Contrasts</h2>\n{body}\n</section>'
+
+
+def _cells(cells: Table, numeric: Sequence[int]) -> str:
     notes = "".join(f'<p class="note">{_spaced(note)}</p>' for note in cells.notes)
-    body = [[_spaced(cell) for cell in row] for row in cells.rows]
-    return html_table(cells.headers, body, numeric=(2, 3, 4, 5, 6, 7, 8)) + notes
+    return html_table(cells.headers, [[_spaced(cell) for cell in row] for row in cells.rows], numeric) + notes
 
 
 def _charts(content: Content, draw: Callable[[Panel, Mapping[str, str]], Drawing], name: str) -> str:

@@ -1,0 +1,69 @@
+"""Settings of an agent, checked against the roster: known names, types and ranges, in one sentence."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ConfigDict, ValidationError, create_model
+
+from rl_lab.errors import UserError, did_you_mean
+from rl_lab.study.checkout import room
+
+
+def fields_of(name: str, where: str = "") -> dict[str, Any]:
+    """The settings of an agent, or a sentence with the nearest name."""
+    catalogue = room("agents").catalogue()
+    if name not in catalogue:
+        prefix = f"{where}: " if where else ""
+        raise UserError(
+            f"{prefix}there is no agent {name}.{did_you_mean(name, catalogue)} (there are: {', '.join(catalogue)})"
+        )
+    found: dict[str, Any] = catalogue[name].fields
+    return found
+
+
+def check_settings(name: str, settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Settings of the agent as given, types and ranges checked; what is not given is not filled in.
+
+    `where` stands before the setting's name in every message.
+    """
+    fields = fields_of(name)
+    for key in settings:
+        if key not in fields:
+            raise UserError(
+                f"{where}{key} is not a setting of {name}.{did_you_mean(key, fields)} ({name} has: {', '.join(fields)})"
+            )
+    definitions: dict[str, Any] = {key: (fields[key].annotation, ...) for key in settings}
+    model = create_model(name, __config__=ConfigDict(strict=True, allow_inf_nan=False), **definitions)
+    try:
+        # Through JSON, where a list may stand for a tuple even in strict mode.
+        checked = model.model_validate_json(json.dumps(dict(settings), default=str))
+    except ValidationError as error:
+        raise UserError(f"{where}{first_problem(error)}") from error
+    return {key: getattr(checked, key) for key in settings}
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing pydantic found wrong, in our words: name, what is allowed, what was found."""
+    problem = error.errors()[0]
+    place = str(problem["loc"][0])
+    words = problem["msg"].replace("Input should be", "must be").replace("a valid integer", "a whole number")
+    words = words.replace("a valid ", "a ")
+    if place == "seeds":  # one of two types; what pydantic says of each would confuse
+        words = "must be a whole number greater than 0, or a list of whole numbers"
+    return f"{place} {words[0].lower()}{words[1:]}, got {problem['input']!r}"
+
+
+def a_mapping(value: Any, where: str) -> dict[str, Any]:
+    """The value as a mapping of settings, a copy."""
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise UserError(f"{where} must be a mapping of settings, got {value!r}")
+    return dict(value)
+
+
+def pop_label(settings: dict[str, Any], default: str, where: str) -> str:
+    """Take `label` out of the settings; a label is a word. `where` stands before the key in the message."""
+    label = settings.pop("label", default)
+    if not isinstance(label, str) or not label:
+        raise UserError(f"{where}label must be a word, got {label!r}")
+    return label
