@@ -152,10 +152,11 @@ class RuleAlgorithm(OnPolicyAlgorithm):
         self._n_updates += 1
         for name, values in learner.notes.items():
             self.logger.record(f"train/{name}", torch.stack(values).double().mean().item())
-        self.logger.record("train/learning_rate", self.policy.optimizer.param_groups[0]["lr"])
         for name, remembered in self.memory.items():
             if remembered.numel() == 1:
                 self.logger.record(f"train/{name}", remembered.item())
+        # After the memory, because a learning rate that is remembered may have been annealed before it was used.
+        self.logger.record("train/learning_rate", self.policy.optimizer.param_groups[0]["lr"])
         explained = explained_variance(batch.values.cpu().numpy(), batch.returns.cpu().numpy())
         self.logger.record("train/explained_variance", explained)
         if isinstance(log_std := getattr(self.policy, "log_std", None), torch.Tensor):

@@ -65,7 +65,7 @@ class Trial:
     kl: float
     """Mean KL(pi_old || pi_new) over the batch."""
     surrogate: float
-    """Mean ratio times advantage over the batch, with the entropy bonus and what the stabilisers take off."""
+    """What `surrogate` says over the batch."""
 
 
 def backtrack(
@@ -101,24 +101,23 @@ class NaturalGradientRule(Rule):
         """Move the policy once, then fit the value function."""
         old = learner.behaviour(batch.observations)
         now = learner.evaluate(batch)
-        ent_coef = learner.entropy_coef(self.ent_coef, now.entropy)
-
-        def surrogate(evaluation: Evaluation) -> Tensor:
-            gain = ((evaluation.log_prob - batch.log_prob).exp() * self.scaled(batch.advantages)).mean()
-            roughness = learner.roughness(batch)
-            gain = gain + ent_coef * evaluation.entropy.mean()
-            return gain if roughness is None else gain - roughness
-
-        kl, before = old.kl(now.distribution).mean(), surrogate(now)
+        kl, surrogate = old.kl(now.distribution).mean(), self.surrogate(learner, now, batch)
         parameters = reached(kl, learner.parameters)
-        step = self.full_step(before, kl, parameters)
+        step = self.full_step(surrogate, kl, parameters)
         if isinstance(step, Outcome):
             outcome = step
         else:
-            outcome = self.move(learner, batch, old, parameters, step, surrogate, before.item())
+            outcome = self.move(learner, batch, old, parameters, step, surrogate.item())
         if outcome is Outcome.NOT_FINITE or not self.fit_values(learner, batch, rng, parameters):
             return Outcome.NOT_FINITE
         return outcome
+
+    def surrogate(self, learner: Learner, evaluation: Evaluation, batch: Batch) -> Tensor:
+        """Return mean ratio times advantage, with the entropy bonus and less what the stabilisers take off."""
+        gain = ((evaluation.log_prob - batch.log_prob).exp() * self.scaled(batch.advantages)).mean()
+        gain = gain + learner.entropy_coef(self.ent_coef, evaluation.entropy) * evaluation.entropy.mean()
+        roughness = learner.roughness(batch)
+        return gain if roughness is None else gain - roughness
 
     def full_step(self, surrogate: Tensor, kl: Tensor, parameters: Sequence[Tensor]) -> Tensor | Outcome:
         """sqrt(2 max_kl / s'Fs) s  with  s = F⁻¹ grad surrogate: its KL is max_kl to second order.
@@ -146,8 +145,7 @@ class NaturalGradientRule(Rule):
         old: Distribution,
         parameters: Sequence[Parameter],
         step: Tensor,
-        surrogate: Callable[[Evaluation], Tensor],
-        before: float,
+        surrogate: float,
     ) -> Outcome:
         """Add the chosen fraction of the step to the policy's parameters, or leave them as they are."""
         origin = flat([parameter.detach() for parameter in parameters])
@@ -157,11 +155,12 @@ class NaturalGradientRule(Rule):
             try:
                 with torch.no_grad():
                     new = learner.evaluate(batch)
-                    return Trial(old.kl(new.distribution).mean().item(), surrogate(new).item())
+                    kl = old.kl(new.distribution).mean().item()
+                    return Trial(kl, self.surrogate(learner, new, batch).item())
             except FloatingPointError:  # too far to be a policy at all; a shorter step may still be one
                 return Trial(math.inf, math.nan)
 
-        fraction = self.choose(trial, before)
+        fraction = self.choose(trial, surrogate)
         learner.note(is_line_search_success=torch.tensor(float(fraction is not None)))
         if fraction is None:
             assign(parameters, origin)

@@ -64,9 +64,9 @@ class Rule(ABC):
     batch_size: Annotated[int, Ge(2)] = 64
     """Samples in one minibatch."""
     vf_coef: Annotated[float, Ge(0)] = 0.5
-    """Weight of the value function's squared error in the loss."""
+    """Weight of the value function's loss."""
     max_grad_norm: Annotated[float, Gt(0)] = 0.5
-    """Gradients longer than this are scaled down to it."""
+    """Gradients longer than this are scaled down to it, unless gradient_norm says otherwise."""
     normalize_advantage: bool = True
     """Whether advantages are shifted and scaled to mean 0 and deviation 1 where they are used."""
     ent_coef: Annotated[float, Ge(0)] = 0.0
@@ -80,7 +80,7 @@ class Rule(ABC):
         """Change the learner's policy once; where anything stopped being finite, put everything back."""
         before = learner.snapshot()
         for name, value in self.memory().items():
-            learner.memory.setdefault(name, torch.tensor(value))
+            learner.memory.setdefault(name, torch.tensor(value, device=learner.policy.device))
         learner.begin_update(self.learning_rate)
         try:
             outcome = self.attempt(learner, batch, rng)
@@ -127,14 +127,10 @@ class Past:
     """What is kept of the policy that collected the batch."""
 
     distribution: Distribution
-    features: Tensor | None = None
-    """[B, F] what the last hidden layer said before its nonlinearity, for the rules that ask."""
 
     def rows(self, index: Tensor) -> "Past":
         """Return what belongs to these samples only."""
-        return Past(
-            self.distribution.rows(index), None if self.features is None else self.features[..., index, :]
-        )
+        return Past(self.distribution.rows(index))
 
 
 @dataclass(frozen=True)
@@ -156,8 +152,8 @@ class View:
 class FirstOrderRule(Rule):
     """Epochs of minibatch steps up `objective`, with value loss and entropy bonus in the same loss.
 
-    What a rule may override, from small to large: `objective`, `stops`, `next_learning_rate`, `remember`, `look`,
-    `loss`.
+    A rule must say its `objective`. Where that is not all, it may override, from small to large: `memory`, `stops`,
+    `log_ratio`, `past`, `look`, `loss`, `descend`.
     """
 
     @abstractmethod
@@ -169,26 +165,10 @@ class FirstOrderRule(Rule):
         [..., 1].
         """
 
-    def stops(self, ratio: Tensor, kl: Tensor) -> bool:
-        """Whether the update ends before the step on this minibatch; shapes [B]."""
-        del ratio, kl
+    def stops(self, view: View) -> bool:
+        """Whether the update ends before the step on this minibatch."""
+        del view
         return False
-
-    def next_learning_rate(self, kl: Tensor, learning_rate: Tensor) -> Tensor:
-        """Return the step size for this minibatch, given the KL [B] it shows and the rate of the one before.
-
-        It is asked only of rules that name `learning_rate` in their memory.
-        """
-        del kl
-        return learning_rate
-
-    def remember(self, mean_kl: Tensor, memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the entries of the memory that change once the update is over, each a new tensor.
-
-        `mean_kl` is KL(pi_old || pi_new), mean over the whole batch. It is asked only of rules with a memory.
-        """
-        del mean_kl, memory
-        return {}
 
     def log_ratio(self, log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
         """Return log pi_new - log pi_old, where pi_old is the policy that acted."""
@@ -198,14 +178,7 @@ class FirstOrderRule(Rule):
         """n_epochs passes over the batch, one optimizer step per minibatch."""
         past = self.past(learner, batch)
         learner.training(True)
-        if not self.descend(learner, batch, past, rng):
-            return Outcome.NOT_FINITE
-        if self.memory():
-            mean_kl = past.distribution.kl(learner.behaviour(batch.observations)).mean()
-            if not torch.isfinite(mean_kl):
-                return Outcome.NOT_FINITE
-            learner.memory.update(self.remember(mean_kl, learner.memory))
-        return Outcome.ACCEPTED
+        return Outcome.ACCEPTED if self.descend(learner, batch, past, rng) else Outcome.NOT_FINITE
 
     def descend(self, learner: Learner, batch: Batch, past: Past, rng: np.random.RandomState) -> bool:
         """All steps of one update; False once a loss or gradient is not finite."""
@@ -214,12 +187,8 @@ class FirstOrderRule(Rule):
             for rows in minibatches(len(batch), self.batch_size, rng):
                 view = self.look(learner, batch.rows(rows), past.rows(rows))
                 learner.note(approx_kl=(view.ratio.detach() - 1 - view.log_ratio.detach()).mean())
-                if self.stops(view.ratio.detach(), view.kl.detach()):
+                if self.stops(view):
                     return True
-                if "learning_rate" in self.memory():
-                    rate = self.next_learning_rate(view.kl.detach(), learner.memory["learning_rate"])
-                    learner.memory["learning_rate"] = rate
-                    learner.set_learning_rate(float(rate))
                 loss = self.loss(learner, view)
                 learner.notes["loss"] = [loss.detach()]  # and this one about the last minibatch
                 if not learner.descend(loss, self.max_grad_norm):

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from annotated_types import Gt
-from torch import Tensor
 
+from agents.rule import View
 from agents.rules.ppo_noclip import PPONoClip
 
 
@@ -17,7 +17,7 @@ class ESPO(PPONoClip):
     step, over the minibatch; the step that it forbids is not taken, and with it ends the update.
 
     Source: Sun et al., You May Not Need Ratio Clipping in PPO (arXiv:2202.00079); the default is the one that two
-    independent implementations of it have (RL-X, kilroy).
+    independent implementations of it have (github.com/nico-bohlinger/RL-X and kilroy).
     """
 
     trust_region: ClassVar[str] = (
@@ -27,7 +27,6 @@ class ESPO(PPONoClip):
     max_deviation: Annotated[float, Gt(0)] = 0.25
     """The update ends once the mean of |ratio - 1| over a minibatch exceeds this."""
 
-    def stops(self, ratio: Tensor, kl: Tensor) -> bool:
-        """Whether the ratios [B] are too far from 1 on average."""
-        del kl
-        return bool((ratio - 1).abs().mean() > self.max_deviation)
+    def stops(self, view: View) -> bool:
+        """Whether the ratios are too far from 1 on average over the minibatch."""
+        return bool((view.ratio - 1).abs().mean() > self.max_deviation)

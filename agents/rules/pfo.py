@@ -17,11 +17,24 @@ from agents.rules.ppo import PPO
 
 
 @dataclass(frozen=True)
+class FeaturePast(Past):
+    """The old policy, and what its last hidden layer said."""
+
+    features: Tensor
+    """[B, F]."""
+
+    def rows(self, index: Tensor) -> "FeaturePast":
+        """Return what belongs to these samples only."""
+        return FeaturePast(self.distribution.rows(index), self.features[index])
+
+
+@dataclass(frozen=True)
 class FeatureView(View):
     """A minibatch together with what the last hidden layer of the policy says about it."""
 
+    past: FeaturePast
     features: Tensor
-    """[B, F] before the nonlinearity, with its graph."""
+    """[B, F], with its graph."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +55,11 @@ class PFO(PPO):
     feature_coef: Annotated[float, Ge(0)] = 1.0
     """Weight of the mean squared change of the features."""
 
-    def past(self, learner: Learner, batch: Batch) -> Past:
+    def past(self, learner: Learner, batch: Batch) -> FeaturePast:
         """Keep distributions and features of the old policy."""
         with last_hidden_layer_heard(learner.policy) as heard:
-            distribution = super().past(learner, batch).distribution
-        return Past(distribution, heard[-1])
+            distribution = learner.behaviour(batch.observations)
+        return FeaturePast(distribution, heard[-1])
 
     def look(self, learner: Learner, minibatch: Batch, past: Past) -> FeatureView:
         """Evaluate the present policy and listen to its last hidden layer meanwhile."""
@@ -57,7 +70,6 @@ class PFO(PPO):
     def loss(self, learner: Learner, view: View) -> Tensor:
         """Add the weighted drift of the features to the loss of ppo."""
         assert isinstance(view, FeatureView)  # from `look`
-        assert view.past.features is not None  # from `past`
         drift = feature_drift(view.features, view.past.features).mean()
         learner.note(feature_drift=drift)
         return super().loss(learner, view) + self.feature_coef * drift

@@ -6,6 +6,8 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Gt
 from torch import Tensor
 
+from agents.learner import Learner
+from agents.rule import View
 from agents.rules.ppo import PPO
 
 
@@ -39,6 +41,13 @@ class PPOAdaptiveLR(PPO):
     def memory(self) -> dict[str, float]:
         """Return the learning rate."""
         return {"learning_rate": self.learning_rate}
+
+    def loss(self, learner: Learner, view: View) -> Tensor:
+        """Set the step size for this minibatch, then the loss of ppo."""
+        rate = self.next_learning_rate(view.kl.detach(), learner.memory["learning_rate"])
+        learner.memory["learning_rate"] = rate
+        learner.set_learning_rate(float(rate))
+        return super().loss(learner, view)
 
     def next_learning_rate(self, kl: Tensor, learning_rate: Tensor) -> Tensor:
         """Return the step size for this minibatch, given its KL [B] and the rate of the one before."""

@@ -1,14 +1,11 @@
 """PPO that ends its update once a minibatch shows too large an estimate of the KL."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from annotated_types import Gt
-from torch import Tensor
 
-from agents.batch import Batch
-from agents.learner import Learner
-from agents.rule import Past, View
+from agents.rule import View
 from agents.rules.ppo import PPO
 
 
@@ -30,12 +27,6 @@ class PPOEarlyStop(PPO):
     target_kl: Annotated[float, Gt(0)] = 0.01
     """The update ends once a minibatch's estimate of the KL exceeds 1.5 times this."""
 
-    def look(self, learner: Learner, minibatch: Batch, past: Past) -> View:
-        """Put the estimate, sample by sample, where other rules have the exact KL."""
-        view = super().look(learner, minibatch, past)
-        return replace(view, kl=(view.ratio - 1) - view.log_ratio)
-
-    def stops(self, ratio: Tensor, kl: Tensor) -> bool:
-        """Whether the mean of the estimates is too large; shapes [B]."""
-        del ratio
-        return bool(kl.mean() > 1.5 * self.target_kl)
+    def stops(self, view: View) -> bool:
+        """Whether the mean of the estimates over the minibatch is too large."""
+        return bool(((view.ratio - 1) - view.log_ratio).mean() > 1.5 * self.target_kl)

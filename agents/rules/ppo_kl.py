@@ -1,14 +1,16 @@
 """PPO with a KL penalty whose weight is steered until the updates have the KL they should."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+import numpy as np
 import torch
 from annotated_types import Gt
 from torch import Tensor
 
-from agents.rule import FirstOrderRule
+from agents.batch import Batch
+from agents.learner import Learner
+from agents.rule import FirstOrderRule, Past
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +47,16 @@ class PPOKL(FirstOrderRule):
         """Per sample, shapes [..., B] -> [..., B], kl_coef [] or [..., 1]; leading axes are independent agents."""
         return ratio * advantage - kl_coef * kl
 
-    def remember(self, mean_kl: Tensor, memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weight of the next update; shapes [] or [..., 1]."""
-        too_far, too_near = mean_kl > 1.5 * self.target_kl, mean_kl < self.target_kl / 1.5
-        factor = torch.where(too_far, 2.0, torch.where(too_near, 0.5, 1.0))
-        return {"kl_coef": (factor * memory["kl_coef"]).clamp(self.min_kl_coef, self.max_kl_coef)}
+    def descend(self, learner: Learner, batch: Batch, past: Past, rng: np.random.RandomState) -> bool:
+        """Take the steps of a first-order rule, then choose the weight for the next update."""
+        if not super().descend(learner, batch, past, rng):
+            return False
+        mean_kl = past.distribution.kl(learner.behaviour(batch.observations)).mean()
+        learner.memory["kl_coef"] = self.next_kl_coef(mean_kl, learner.memory["kl_coef"])
+        return bool(torch.isfinite(mean_kl))
+
+    def next_kl_coef(self, mean_kl: Tensor, kl_coef: Tensor) -> Tensor:
+        """Return the weight for the next update; shapes [] or [..., 1]."""
+        kl_coef = torch.where(mean_kl > 1.5 * self.target_kl, 2 * kl_coef, kl_coef)
+        kl_coef = torch.where(mean_kl < self.target_kl / 1.5, kl_coef / 2, kl_coef)
+        return kl_coef.clamp(self.min_kl_coef, self.max_kl_coef)

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge
 from torch import Tensor
 
-from agents.rule import FirstOrderRule
+from agents.rules.ppo import PPO
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPORollback(FirstOrderRule):
+class PPORollback(PPO):
     """maximise  min(ratio A, F(ratio) A),  F = c - rollback (ratio - c)  with  c = clip(ratio, 1 ± clip_range).
 
     Inside the band F is the ratio itself. Beyond it, on the side that the advantage asks for, the slope of the
@@ -23,8 +23,6 @@ class PPORollback(FirstOrderRule):
 
     trust_region: ClassVar[str] = "rollback: the gradient points back beyond ratio 1 ± clip_range"
 
-    clip_range: Annotated[float, Gt(0)] = 0.2
-    """Width of the band around ratio 1 in which a sample still pays."""
     rollback: Annotated[float, Ge(0)] = 0.3
     """How steeply the objective falls beyond the band, in units of the advantage."""
 

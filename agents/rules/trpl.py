@@ -3,20 +3,27 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-import torch
 from annotated_types import Ge, Gt
 from gymnasium import spaces
 from torch import Tensor
 
 from agents.batch import Batch
-from agents.distribution import Distribution, Gaussian
+from agents.distribution import Gaussian
 from agents.learner import Learner
 from agents.projection import Metric, project
-from agents.rule import FirstOrderRule, Past, View
+from agents.rule import Past, View
+from agents.rules.ppo_noclip import PPONoClip
+
+
+@dataclass(frozen=True)
+class ProjectedView(View):
+    """A minibatch together with the projected policy that ratio and KL are those of."""
+
+    projected: Gaussian
 
 
 @dataclass(frozen=True, kw_only=True)
-class TRPL(FirstOrderRule):
+class TRPL(PPONoClip):
     """maximise  ratio A - regression KL(raw || projected),  with  ratio = projected(a|s) / pi_old(a|s).
 
     raw is what the network says, projected the nearest policy with Mahalanobis distance of the means at most
@@ -39,29 +46,20 @@ class TRPL(FirstOrderRule):
     regression: Annotated[float, Ge(0)] = 1.0
     """Weight of the pull of the network towards its projection."""
 
-    def objective(self, ratio: Tensor, advantage: Tensor, kl: Tensor) -> Tensor:
-        """Per sample, shapes [..., B] -> [..., B]; leading axes are independent agents."""
-        del kl
-        return ratio * advantage
-
-    def look(self, learner: Learner, minibatch: Batch, past: Past) -> View:
+    def look(self, learner: Learner, minibatch: Batch, past: Past) -> "ProjectedView":
         """Evaluate the present policy; ratio and KL are those of its projection."""
         now = learner.evaluate(minibatch)
-        projected = self.projected(now.distribution, past.distribution)
+        raw, old = now.distribution, past.distribution
+        assert isinstance(raw, Gaussian)  # as every policy of a Box is
+        assert isinstance(old, Gaussian)
+        projected = project(raw, old, self.metric, self.mean_bound, self.cov_bound)
         log_ratio = self.log_ratio(projected.log_prob(minibatch.actions), minibatch.log_prob)
-        return View(minibatch, past, now, log_ratio, log_ratio.exp(), past.distribution.kl(projected))
+        return ProjectedView(minibatch, past, now, log_ratio, log_ratio.exp(), old.kl(projected), projected)
 
     def loss(self, learner: Learner, view: View) -> Tensor:
         """Add the regression to the loss of a first-order rule."""
-        raw = view.now.distribution
-        with torch.no_grad():
-            projected = self.projected(raw, view.past.distribution)
-        regression = raw.kl(projected).mean()
+        assert isinstance(view, ProjectedView)  # from `look`
+        target = Gaussian(view.projected.mean.detach(), view.projected.std.detach())
+        regression = view.now.distribution.kl(target).mean()
         learner.note(regression_loss=regression)
         return super().loss(learner, view) + self.regression * regression
-
-    def projected(self, raw: Distribution, old: Distribution) -> Gaussian:
-        """Return the nearest policy within the bounds of this rule."""
-        assert isinstance(raw, Gaussian)  # as every policy of a Box is
-        assert isinstance(old, Gaussian)
-        return project(raw, old, self.metric, self.mean_bound, self.cov_bound)

@@ -323,3 +323,11 @@ def test_the_log_says_what_the_stabilisers_did():
     for name in ("ent_coef", "entropy_target", "entropy_integral", "roughness", "grad_norm"):
         assert np.isfinite(logged[f"train/{name}"]), name
     assert "train/initial_parameters" not in logged
+
+
+def test_the_log_says_the_learning_rate_that_was_used_and_not_the_one_that_is_remembered():
+    """ppo-adaptive-lr remembers the rate it has found; annealed to the end of training, what is used is 0."""
+    settings = {**SMALL, "anneal_learning_rate": True}
+    algorithm = agents.make("ppo-adaptive-lr", guess(), 0, settings).learn(128)
+    assert algorithm.memory["learning_rate"] > 0
+    assert algorithm.logger.name_to_value["train/learning_rate"] == 0.0

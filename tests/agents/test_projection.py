@@ -191,8 +191,8 @@ def test_what_is_judged_stays_within_the_bounds_while_the_network_leaves_them():
         batch = make_batch(learner)
         past = rule.past(learner, batch)
         assert rule.update(learner, batch, rng()) is Outcome.ACCEPTED
-        raw, old = rule.look(learner, batch, past).now.distribution, past.distribution
-        judged = rule.projected(raw, old)
+        view = rule.look(learner, batch, past)
+        raw, old, judged = view.now.distribution, past.distribution, view.projected
         assert mean_distance(judged, old).max() <= rule.mean_bound * (1 + 1e-4)
         assert covariance_distance(judged, old, rule.metric).max() <= rule.cov_bound * (1 + 1e-3)
         beyond.append(mean_distance(raw, old).mean().item() / rule.mean_bound)
