@@ -100,10 +100,24 @@ class RuleAlgorithm(OnPolicyAlgorithm):
         )
 
     def _setup_model(self) -> None:
+        if self.normalizer is not None:
+            # A loaded one: SB3's pickling and copying want to drop again what they have not brought.
+            for name in ("venv", "class_attributes", "returns"):
+                vars(self.normalizer).setdefault(name, None)
         if self.env is not None:
             self.env = self._normalised(self.env)
             self.normalizer = self._vec_normalize_env = unwrap_vec_normalize(self.env)
         super()._setup_model()
+        self.memory = {name: kept.to(self.device) for name, kept in self.memory.items()}
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save as SB3 does; the memory is written from the CPU, so that a machine without this device can load it."""
+        here = self.memory
+        self.memory = {name: kept.cpu() for name, kept in here.items()}
+        try:
+            super().save(*args, **kwargs)
+        finally:
+            self.memory = here
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Go on in these environments, with the same normalisation unless they have their own."""
@@ -143,7 +157,9 @@ class RuleAlgorithm(OnPolicyAlgorithm):
 
     def train(self) -> None:
         """One update of the policy by the rule."""
-        learner = Learner(self.policy, self.stabilisers, self.memory, self._current_progress_remaining)
+        # SB3 lets it fall below 0 where the last rollout goes beyond the steps that were asked for.
+        remaining = max(0.0, self._current_progress_remaining)
+        learner = Learner(self.policy, self.stabilisers, self.memory, remaining)
         batch = flatten(self.rollout_buffer, self.action_space)
         self.outcome = self.rule.update(learner, batch, self.minibatch_rng)
         if self.outcome is Outcome.NOT_FINITE and self.normalizer is not None:
@@ -174,8 +190,13 @@ def host(rule: Rule, settings: HostSettings, env: VecEnv, seed: int | None) -> R
         raise ValueError(
             f"a rollout of {size} step has no deviation to normalise by: raise n_steps or n_envs"
         )
-    if complaint := smoothness.complaint(settings, env.observation_space):
-        raise ValueError(complaint)
+    smoothness.check(settings, env.observation_space)
+    if settings.jacobian_coef and settings.normalize_layers == "batch":
+        raise ValueError(
+            "jacobian_coef looks at one state at a time, and normalize_layers: batch mixes them: choose one of them"
+        )
+    if settings.entropy == "annealed" and not rule.ent_coef:
+        raise ValueError("entropy: annealed lowers ent_coef to 0, and ent_coef is 0 from the beginning")
     return RuleAlgorithm(
         LabPolicy,
         rollout.normalised(env, settings, settings.gamma),

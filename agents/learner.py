@@ -1,6 +1,6 @@
 """What a rule may touch: a policy, its optimizer, its stabilisers, a memory, and a notebook for the log."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +35,7 @@ class Snapshot:
     policy: dict[str, Tensor]
     optimizer: dict[Tensor, dict[str, Any]]
     memory: dict[str, Tensor]
+    learning_rates: list[float]
 
 
 class Learner:
@@ -103,6 +104,8 @@ class Learner:
         """Return the mean loss of the value function; `values` [B] spares a second look at the states."""
         if values is None:
             values = self.policy.predict_values(batch.observations).flatten()
+        if (beyond := value.share_beyond(self.stabilisers, batch.returns)) is not None:
+            self.note(returns_beyond_bins=beyond)
         return value.loss(self.stabilisers, self.policy, values, batch)
 
     def entropy_coef(self, ent_coef: float, entropies: Tensor) -> float | Tensor:
@@ -146,11 +149,9 @@ class Learner:
         """Copy policy (parameters and buffers), optimizer state and memory."""
         return Snapshot(
             {name: value.clone() for name, value in self.policy.state_dict().items()},
-            {
-                parameter: {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
-                for parameter, state in self.policy.optimizer.state.items()
-            },
+            copied(self.policy.optimizer.state),
             dict(self.memory),
+            [group["lr"] for group in self.policy.optimizer.param_groups],
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -158,7 +159,9 @@ class Learner:
         self.policy.load_state_dict(snapshot.policy)
         state = self.policy.optimizer.state
         state.clear()
-        state.update(snapshot.optimizer)
+        state.update(copied(snapshot.optimizer))
+        for group, rate in zip(self.policy.optimizer.param_groups, snapshot.learning_rates, strict=True):
+            group["lr"] = rate
         self.memory.clear()
         self.memory.update(snapshot.memory)
 
@@ -168,6 +171,14 @@ class Learner:
         if isinstance(log_std := getattr(self.policy, "log_std", None), Tensor):
             numbers += [log_std.detach().exp(), (-log_std.detach()).exp()]
         return bool(torch.cat(numbers).isfinite().all())
+
+
+def copied(state: Mapping[Tensor, Mapping[str, Any]]) -> dict[Tensor, dict[str, Any]]:
+    """Copy the state of an optimizer, tensors included."""
+    return {
+        parameter: {k: v.clone() if isinstance(v, Tensor) else v for k, v in entries.items()}
+        for parameter, entries in state.items()
+    }
 
 
 def reached(scalar: Tensor, parameters: Sequence[Parameter]) -> list[Parameter]:

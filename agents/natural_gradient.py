@@ -27,14 +27,15 @@ def conjugate_gradient(
 ) -> Tensor:
     """Solve A x = b for symmetric positive A, given v -> A v; starts at x = 0.
 
-    Stops after `iterations`, at |b - A x|² < tolerance, or with x so far where a direction has no positive
+    Stops after `iterations`, at |b - A x|² < tolerance |b|², or with x so far where a direction has no positive
     curvature. Source: Hestenes and Stiefel, J. Res. NBS 49, 409 (1952).
     """
     x = torch.zeros_like(b)
     residual, direction = b.clone(), b.clone()
     square = residual @ residual
+    enough = tolerance * square
     for _ in range(iterations):
-        if square < tolerance:
+        if square <= enough:
             break
         image = product(direction)
         curvature = direction @ image
@@ -87,11 +88,22 @@ class NaturalGradientRule(Rule):
     """One natural-gradient step of the policy, then the value function by minibatches of the equal terms."""
 
     max_kl: Annotated[float, Gt(0)] = 0.01
-    """Mean KL(pi_old || pi_new) over the batch, summed over action dimensions, that a full step aims at."""
+    """Mean KL(pi_old || pi_new) over the batch, summed over action dimensions, that a full step aims at; with damping
+    it reaches less."""
     cg_iterations: Annotated[int, Ge(1)] = 10
     """Iterations of the conjugate gradient."""
     cg_damping: Annotated[float, Ge(0)] = 0.1
     """Multiple of the identity added to the Fisher matrix."""
+
+    def scaled(self, advantages: Tensor) -> Tensor:
+        """Return the advantages as this rule uses them, and zeros where they differ by rounding alone.
+
+        The length of a natural-gradient step does not depend on that of the gradient: what a normalisation makes
+        of the last bits of equal advantages would move the policy as far as a real preference.
+        """
+        if advantages.std() <= 1e-6 * advantages.abs().max():
+            return torch.zeros_like(advantages)
+        return super().scaled(advantages)
 
     @abstractmethod
     def choose(self, trial: Callable[[float], Trial], surrogate: float) -> float | None:
@@ -120,7 +132,10 @@ class NaturalGradientRule(Rule):
         return gain if roughness is None else gain - roughness
 
     def full_step(self, surrogate: Tensor, kl: Tensor, parameters: Sequence[Tensor]) -> Tensor | Outcome:
-        """sqrt(2 max_kl / s'Fs) s  with  s = F⁻¹ grad surrogate: its KL is max_kl to second order.
+        """sqrt(2 max_kl / s'Fs) s  with  s = F⁻¹ grad surrogate, where F has the damping in it.
+
+        Without damping the KL of this step is max_kl to second order; with it, less (the defaults reach 60 to 90 %
+        of it on small policies).
 
         An Outcome says why there is no such step.
         """

@@ -68,11 +68,11 @@ class LabPolicy(ActorCriticPolicy):
             start(extractor, scheme, self.network.hidden_gain)
         start(self.mlp_extractor, scheme, self.network.hidden_gain)
         start(self.action_net, scheme, self.network.policy_gain)
-        start(self.value_net, scheme, self.network.value_gain)
-        constrain(self.mlp_extractor, self.network.weight_constraint, self.network.stable_rank)
         if self.value_head is not None:
             head: Any = self.value_head(self.mlp_extractor.latent_dim_vf)
             self.value_net = head  # SB3's annotation knows Linear only
+        start(self.value_net, scheme, self.network.value_gain)
+        constrain(self.mlp_extractor, self.network.weight_constraint, self.network.stable_rank)
         optimizer: Any = self.optimizer_class
         self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 

@@ -29,11 +29,13 @@ from agents.learner import Evaluation, Learner
 class Outcome(Enum):
     """How an update ended; the value is the sentence."""
 
-    ACCEPTED = "accepted: the policy changed"
+    ACCEPTED = "accepted: the steps were taken"
     REJECTED = "rejected: no trial step met the constraint, policy parameters unchanged"
     NO_GRADIENT = "no gradient: the surrogate is flat at the old policy, policy parameters unchanged"
     NO_CURVATURE = "no curvature: s'Fs was not positive along the step, policy parameters unchanged"
-    NOT_FINITE = "not finite: a loss, gradient or parameter was NaN or infinite, all as before the update"
+    NOT_FINITE = (
+        "not finite: a loss, gradient or parameter was NaN or infinite, policy and optimizer as before"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

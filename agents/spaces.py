@@ -45,6 +45,16 @@ def policy_name(space: Space) -> str:
     return "MlpPolicy"
 
 
+def float_parts(space: Space) -> list[str]:
+    """Return the names of the parts of a Dict that are floats; of a space without parts, [""] if it is one."""
+    parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+    return [
+        name
+        for name, part in parts.items()
+        if isinstance(part, spaces.Box) and np.issubdtype(part.dtype, np.floating)
+    ]
+
+
 def _part_complaint(space: Space) -> str | None:
     allowed = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
     if not isinstance(space, allowed):

@@ -52,7 +52,8 @@ class NetworkSettings:
     weight_constraint: Literal["none", "spectral", "orthogonal", "stable_rank"] = "none"
     """What hidden weights W are held to, whatever hidden_gain: norm 1, W'W = 1, or norm 1 and low stable rank."""
     stable_rank: Annotated[float, Gt(0), Le(1)] = 0.5
-    """Where weight_constraint bounds the stable rank: the bound, as a fraction of what the shape allows."""
+    """Where weight_constraint bounds the stable rank: the bound, as a fraction of what the shape allows, at least 2.
+    With init: orthogonal, whose singular values are equal, small steps can make the constrained weights jump."""
     residual: bool = False
     """Whether the input of a layer is added to its output, the layer weighed 1/sqrt(number of such layers)."""
     gate: Literal["none", "gru", "lstm"] = "none"

@@ -58,7 +58,8 @@ class StableRank(nn.Module):
     """uv' + k (W/s - uv'),  k = min(1, sqrt(r - 1) / |W/s - uv'|):  stable rank at most r, largest value 1.
 
     The stable rank of a matrix is |W|² / s², with the Frobenius norm and the largest singular value s; r is
-    `fraction` times the smaller side of W, at least 1. Of all matrices with this bound and the same u, s, v it is
+    `fraction` times the smaller side of W, at least 2 (at 1 only uv' would be left, and with it no gradient). Of
+    all matrices with this bound and the same u, s, v it is
     the nearest to W/s. u and v are held fixed in the derivative. (Where the largest singular values are equal, as
     an orthogonal start makes them, small changes of W exchange u and v for others and the result jumps.)
 
@@ -74,7 +75,7 @@ class StableRank(nn.Module):
         u, v = top_singular_vectors(weight)
         top = torch.outer(u, v)
         rest = weight / (u @ weight @ v) - top
-        bound = max(1.0, self.fraction * min(weight.shape))
+        bound = max(2.0, self.fraction * min(weight.shape))
         norm = torch.linalg.matrix_norm(rest).clamp_min(torch.finfo(weight.dtype).tiny)
         held: Tensor = top + (math.sqrt(bound - 1) / norm).clamp_max(1.0) * rest
         return held

@@ -11,13 +11,14 @@ from agents.natural_gradient import NaturalGradientRule, Trial
 class NPG(NaturalGradientRule):
     """maximise  mean(ratio A)  along  s = F⁻¹ g  by the step  sqrt(2 max_kl / s'Fs) s.
 
-    Its mean KL is max_kl only as far as the quadratic model of the KL holds. The control arm of trpo: whatever
+    F has the damping in it, so the quadratic model's KL is below max_kl; the true one is whatever it turns out to
+    be. The control arm of trpo: whatever
     separates the two is the work of the line search.
 
     Source: Kakade, A Natural Policy Gradient (NIPS 2001); step length of Duan et al. (arXiv:1604.06778), TNPG.
     """
 
-    trust_region: ClassVar[str] = "step length: the quadratic model of mean KL(old||new) equals max_kl"
+    trust_region: ClassVar[str] = "step length: the damped quadratic model of mean KL(old||new) equals max_kl"
 
     def choose(self, trial: Callable[[float], Trial], surrogate: float) -> float | None:
         """Take the whole step."""

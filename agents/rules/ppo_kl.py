@@ -36,6 +36,10 @@ class PPOKL(FirstOrderRule):
     max_kl_coef: Annotated[float, Gt(0)] = 1e3
     """The weight grows no further than this."""
 
+    def __post_init__(self) -> None:
+        if self.min_kl_coef > self.max_kl_coef:
+            raise ValueError(f"min_kl_coef {self.min_kl_coef} is above max_kl_coef {self.max_kl_coef}")
+
     def memory(self) -> dict[str, float]:
         """Return the weight of the KL."""
         return {"kl_coef": self.initial_kl_coef}

@@ -16,9 +16,9 @@ class EntropySettings:
     """`fixed`: ent_coef. `annealed`: ent_coef falls linearly to 0 at the end of training. `target`: a PI controller
     holds the entropy at target_entropy, from below and from above (after EntroPIC, arXiv:2511.15248)."""
     target_entropy: float | None = None
-    """What the controller holds, in nats, summed over action dimensions. None: half of the first batch's entropy
-    (a Gaussian begins at 1.42 per dimension, where half of it is a deviation of 0.49; n choices begin near log n).
-    A policy that begins with a negative entropy needs a number."""
+    """What the controller holds, in nats, summed over action dimensions. None: the first minibatch's entropy less half
+    its size (a Gaussian begins at 1.42 per dimension, where half of it is a deviation of 0.49; n choices begin near
+    log n)."""
     entropy_kp: Annotated[float, Ge(0)] = 0.3
     """Proportional gain: weight of the bonus per nat that the entropy is too low."""
     entropy_ki: Annotated[float, Ge(0)] = 0.02
@@ -51,7 +51,9 @@ def coefficient(
     present, limits = entropies.detach().mean(), settings.entropy_limits
     if "entropy_target" not in memory:
         target = settings.target_entropy
-        memory["entropy_target"] = 0.5 * present if target is None else torch.full_like(present, target)
+        memory["entropy_target"] = (
+            present - 0.5 * present.abs() if target is None else torch.full_like(present, target)
+        )
     error = memory["entropy_target"] - present
     integral = memory.get("entropy_integral", torch.zeros_like(present)) + settings.entropy_ki * error
     memory["entropy_integral"] = integral.clamp(*limits)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -31,7 +31,7 @@ class GradientSettings:
     clip_spikes: bool = False
     """Whether AdaClip scales entries down that exceed the usual largest entry of their tensor, before the norm is
     looked at (Stable-SPAM, Huang et al., arXiv:2502.17055)."""
-    spike_decay: Decay = 0.999
+    spike_decay: Annotated[float, Gt(0), Lt(1)] = 0.999
     """Decay of the moving average that says what AdaClip takes for usual."""
     gradient_norm: Literal["clipped", "adaptive"] = "clipped"
     """`clipped`: the whole gradient is scaled down to max_grad_norm. `adaptive`: AdaGN instead, each tensor at its

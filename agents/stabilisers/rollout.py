@@ -1,14 +1,17 @@
 """In which units the agent sees and is paid: stable-baselines3's running normalisation."""
 
+import pickle
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from agents.stabilisers.smoothness import float_parts
+from agents.spaces import float_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +26,9 @@ class RolloutSettings:
     VecNormalize; Engstrom et al., arXiv:2005.12729). Logged episode returns stay as paid."""
 
 
-Running = tuple[Any, RunningMeanStd]
-"""Statistics of the observations (of their parts, by name, or None) and of the discounted return."""
+Running = tuple[Any, RunningMeanStd, NDArray[np.float64]]
+"""Statistics of the observations (of their parts, by name, or None), those of the discounted return, and that return
+itself so far in each environment."""
 
 
 def normalised(env: VecEnv, settings: RolloutSettings, gamma: float) -> VecEnv:
@@ -51,29 +55,19 @@ def normalised(env: VecEnv, settings: RolloutSettings, gamma: float) -> VecEnv:
 
 def renormalised(env: VecEnv, like: VecNormalize) -> VecNormalize:
     """Return these environments behind a normalisation that goes on where another one stands."""
-    new = VecNormalize(
-        env,
-        training=like.training,
-        norm_obs=like.norm_obs,
-        norm_reward=like.norm_reward,
-        clip_obs=like.clip_obs,
-        clip_reward=like.clip_reward,
-        gamma=like.gamma,
-        epsilon=like.epsilon,
-        norm_obs_keys=like.norm_obs_keys,
-    )
-    write_running(new, running(like))
+    new: VecNormalize = pickle.loads(pickle.dumps(like))  # how SB3 copies one without its environments
+    new.set_venv(env)
     return new
 
 
 def running(normalizer: VecNormalize) -> Running:
     """Copy the statistics."""
     seen = normalizer.obs_rms if normalizer.norm_obs else None
-    return deepcopy((seen, normalizer.ret_rms))
+    return deepcopy((seen, normalizer.ret_rms, normalizer.returns))
 
 
 def write_running(normalizer: VecNormalize, statistics: Running) -> None:
-    """Put statistics into a normalisation of the same kind."""
-    seen, normalizer.ret_rms = statistics
+    """Put statistics back into the normalisation they come from."""
+    seen, normalizer.ret_rms, normalizer.returns = statistics
     if seen is not None:
         normalizer.obs_rms = seen

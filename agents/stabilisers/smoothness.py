@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 from annotated_types import Ge
 from gymnasium import spaces
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from agents.batch import Observations
 from agents.distribution import Bernoulli, Categorical, Distribution, Gaussian, read
+from agents.spaces import float_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,21 +69,12 @@ def varying(distribution: Distribution) -> Tensor:
             raise TypeError(f"no smoothness is known for {type(distribution).__name__}")
 
 
-def complaint(settings: SmoothnessSettings, space: spaces.Space[Any]) -> str | None:
-    """Return why these observations have no Jacobian where one is asked for, or None."""
+def check(settings: SmoothnessSettings, space: spaces.Space[Any]) -> None:
+    """ValueError: a Jacobian is asked for, and these observations have none."""
     if settings.jacobian_coef and not float_parts(space):
-        return f"jacobian_coef needs observations that are floats, and the observation space is {space}"
-    return None
-
-
-def float_parts(space: spaces.Space[Any]) -> list[str]:
-    """Return the names of the parts of a Dict that are floats; of a space without parts, [""] if it is one."""
-    parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
-    return [
-        name
-        for name, part in parts.items()
-        if isinstance(part, spaces.Box) and np.issubdtype(part.dtype, np.floating)
-    ]
+        raise ValueError(
+            f"jacobian_coef needs observations that are floats, and the observation space is {space}"
+        )
 
 
 def _watched(observations: Observations) -> tuple[Observations, list[Tensor]]:

@@ -26,8 +26,8 @@ class ValueSettings:
     value_bins: Annotated[int, Ge(2)] = 51
     """Bins of hl_gauss."""
     value_min: float = -10.0
-    """Lower end of the lowest bin of hl_gauss, in units of the return; returns below count as it. The default fits
-    normalised rewards."""
+    """Lower end of the lowest bin of hl_gauss, in units of the return; returns below count as it, and the log says
+    their share (returns_beyond_bins). The default fits normalised rewards."""
     value_max: float = 10.0
     """Upper end of the highest bin of hl_gauss."""
     value_sigma: Annotated[float, Gt(0)] = 0.75
@@ -75,6 +75,13 @@ def loss(settings: ValueSettings, policy: ActorCriticPolicy, values: Tensor, bat
         # torch's is half a square in the middle; twice that is the squared error it replaces.
         return 2 * huber_loss(values, batch.returns, delta=settings.huber_delta)
     return mse_loss(batch.returns, values)
+
+
+def share_beyond(settings: ValueSettings, returns: Tensor) -> Tensor | None:
+    """Share of the returns [B] that the bins of hl_gauss cannot represent; None under another loss."""
+    if settings.value_loss != "hl_gauss":
+        return None
+    return ((returns < settings.value_min) | (returns > settings.value_max)).double().mean()
 
 
 def clipped(values: Tensor, old_values: Tensor, clip_range: float) -> Tensor:

@@ -22,7 +22,7 @@ States = tuple[Tensor, Tensor]
 """SB3's pair (h, c) of hidden and cell states, each [layers, B, H]."""
 
 
-class GatedMemory(nn.Module):
+class GRUMemory(nn.Module):
     """A GRU where sb3-contrib expects an LSTM: the same call and the same pair of states.
 
     z = sigmoid(Wz x + Uz h),  r = sigmoid(Wr x + Ur h),  n = tanh(Wn x + r * (Un h)),  h' = (1 - z) * n + z * h,
@@ -41,8 +41,11 @@ class GatedMemory(nn.Module):
         return output, (hidden, cell)
 
 
-class GatedPolicy(RecurrentActorCriticPolicy):
-    """sb3-contrib's recurrent actor-critic with a GatedMemory in the place of each LSTM."""
+class GRUPolicy(RecurrentActorCriticPolicy):
+    """sb3-contrib's recurrent actor-critic with a GRUMemory in the place of each LSTM.
+
+    ValueError: `lstm_kwargs`, which are about LSTMs.
+    """
 
     def __init__(
         self,
@@ -51,11 +54,15 @@ class GatedPolicy(RecurrentActorCriticPolicy):
         lr_schedule: Schedule,
         **keywords: Any,
     ) -> None:
+        if keywords.get("lstm_kwargs"):
+            raise ValueError(
+                f"lstm_kwargs {keywords['lstm_kwargs']} are about LSTMs, and this policy has GRUs"
+            )
         super().__init__(observation_space, action_space, lr_schedule, **keywords)
         for name in ("lstm_actor", "lstm_critic"):
             lstm = getattr(self, name)
             if lstm is not None:
-                setattr(self, name, GatedMemory(lstm.input_size, lstm.hidden_size, lstm.num_layers))
+                setattr(self, name, GRUMemory(lstm.input_size, lstm.hidden_size, lstm.num_layers))
         optimizer: Any = self.optimizer_class  # the one that was built holds the weights of the LSTMs
         self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
@@ -111,7 +118,7 @@ class StockGRU(StockLSTM):
     def policy(self, observation_space: Space) -> str | type[BasePolicy]:
         """Return the policy with the GRU, which reads any observations."""
         del observation_space
-        return GatedPolicy
+        return GRUPolicy
 
     def keywords(self, env: VecEnv) -> dict[str, Any]:
         """Return the settings as the algorithm takes them, with the extractor for these observations."""

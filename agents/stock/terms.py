@@ -95,12 +95,14 @@ class OffPolicy(Stock):
     """Transitions drawn for one gradient step."""
 
     def keywords(self, env: VecEnv) -> dict[str, Any]:
-        """Return the settings as the algorithm takes them. ValueError: the buffer is smaller than a batch."""
+        """Return the settings as the algorithm takes them. ValueError: with these nothing could be learnt."""
         if self.batch_size > self.buffer_size:
             raise ValueError(
                 f"batch_size is {self.batch_size}, but the buffer keeps {self.buffer_size} transitions; "
                 "raise buffer_size or lower batch_size"
             )
+        if self.gradient_steps == 0:
+            raise ValueError("gradient_steps is 0, with which nothing is ever learnt: give 1 or more, or -1")
         return super().keywords(env)
 
 

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from tiny_tasks import Guess
 
 import agents
-from agents.stock.recurrent import GatedMemory, GatedPolicy
+from agents.stock.recurrent import GRUMemory, GRUPolicy
 
 BOX, DISCRETE = spaces.Box(-1.0, 1.0, (1,)), spaces.Discrete(3)
 OFF = {"learning_starts": 20, "buffer_size": 500, "batch_size": 16}
@@ -120,16 +120,16 @@ def test_td3s_noise_has_the_deviation_that_was_asked_for():
 # The GRU.
 
 
-def policy_with_gru(observations: spaces.Space | None = None, layers: int = 1, **keywords) -> GatedPolicy:
+def policy_with_gru(observations: spaces.Space | None = None, layers: int = 1, **keywords) -> GRUPolicy:
     torch.manual_seed(0)
     seen = observations or spaces.Box(-1.0, 1.0, (3,))
     keywords = {"lstm_hidden_size": 5, "n_lstm_layers": layers, "net_arch": [8], **keywords}
-    return GatedPolicy(seen, BOX, lambda _: 1e-3, **keywords)
+    return GRUPolicy(seen, BOX, lambda _: 1e-3, **keywords)
 
 
 def test_the_memory_is_the_gru_of_its_docstring():
     torch.manual_seed(0)
-    memory = GatedMemory(3, 4, 1)
+    memory = GRUMemory(3, 4, 1)
     x, h, c = torch.randn(1, 2, 3), torch.randn(1, 2, 4), torch.randn(1, 2, 4)
     output, (after, cell) = memory(x, (h, c))
     of_x = x[0] @ memory.gru.weight_ih_l0.T + memory.gru.bias_ih_l0

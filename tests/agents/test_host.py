@@ -314,7 +314,36 @@ def test_a_reward_that_is_not_finite_does_not_stay_in_the_statistics():
     before = algorithm.normalizer.ret_rms.var
     assert algorithm.learn(64).outcome is agents.Outcome.NOT_FINITE
     assert algorithm.normalizer.ret_rms.var == before
-    assert algorithm.learn(64).outcome is agents.Outcome.ACCEPTED
+    assert np.isfinite(algorithm.normalizer.returns).all()
+    assert algorithm.learn(64, reset_num_timesteps=False).outcome is agents.Outcome.ACCEPTED
+
+
+def test_a_loaded_agent_without_environments_can_be_saved_again(tmp_path):
+    original = agents.make("ppo", guess(), 0, {**SMALL, **NORMALISED}).learn(64)
+    original.save(tmp_path / "a")
+    type(original).load(tmp_path / "a").save(tmp_path / "b")
+    again = type(original).load(tmp_path / "b", env=guess())
+    assert np.array_equal(again.normalizer.obs_rms.mean, original.normalizer.obs_rms.mean)
+    assert again.learn(64).outcome is agents.Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize("steps", [100, 20])
+def test_an_annealed_rate_never_turns_negative(steps):
+    """The last rollout goes beyond the steps that were asked for, or is the only one."""
+    settings = {**SMALL, "anneal_learning_rate": True, "entropy": "annealed", "ent_coef": 0.01}
+    algorithm = agents.make("ppo", guess(), 0, settings).learn(steps)
+    assert algorithm.num_timesteps > steps
+    assert algorithm.logger.name_to_value["train/learning_rate"] == 0.0
+    assert algorithm.logger.name_to_value["train/ent_coef"] == 0.0
+
+
+def test_the_log_says_the_share_of_returns_that_the_bins_cannot_hold():
+    """A sixth of the width that the task needs; the share is that of the returns in the buffer."""
+    settings = {**SMALL, "value_loss": "hl_gauss", "value_min": -0.1, "value_max": 0.1, "n_epochs": 1}
+    algorithm = agents.make("ppo", guess(), 0, settings).learn(64)
+    beyond = (abs(algorithm.rollout_buffer.returns) > 0.1).mean()
+    assert 0.1 < beyond < 1.0
+    assert algorithm.logger.name_to_value["train/returns_beyond_bins"] == pytest.approx(beyond)
 
 
 def test_the_log_says_what_the_stabilisers_did():

@@ -236,13 +236,34 @@ def test_a_failed_line_search_leaves_the_policy_as_it_was_to_the_last_bit():
     assert TRPO(max_kl=5.0, cg_damping=1e-3).update(learner, batch, rng()) is Outcome.ACCEPTED
 
 
-def test_without_a_preference_there_is_no_gradient():
-    learner = make_learner(TRPO())
-    batch = make_batch(learner)
-    batch.advantages[:] = 0.0
+@pytest.mark.parametrize("rule", [TRPO(), NPG()], ids=["trpo", "npg"])
+@pytest.mark.parametrize(("advantage", "size"), [(0.0, 128), (0.1, 1000), (123.456, 1000)])
+def test_without_a_preference_there_is_no_gradient(rule, advantage, size):
+    """Normalised, a thousand times 0.1 is not a thousand zeros: the mean is rounded, and so is what is left."""
+    learner = make_learner(rule)
+    batch = make_batch(learner, size=size)
+    batch.advantages[:] = advantage
+    if advantage:
+        assert normalised(batch.advantages).abs().max() > 0.1, "this case is too easy to test anything"
     before = policy_bits(learner)
-    assert TRPO().update(learner, batch, rng()) is Outcome.NO_GRADIENT
+    assert rule.update(learner, batch, rng()) is Outcome.NO_GRADIENT
     assert policy_bits(learner) == before
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+def test_the_step_does_not_depend_on_the_unit_of_the_advantages(scale):
+    """Not normalised, they scale the gradient, and a natural-gradient step has the length the KL allows."""
+    ends = []
+    for unit in (1.0, scale):
+        rule = NPG(normalize_advantage=False)
+        learner = make_learner(rule)
+        batch = make_batch(learner)
+        old = learner.behaviour(batch.observations)
+        scaled = replace(batch, advantages=batch.advantages * unit)
+        assert rule.update(learner, scaled, rng()) is Outcome.ACCEPTED
+        ends.append(mean_kl(learner, batch, old))
+    assert ends[0] > 1e-3
+    assert ends[1] == pytest.approx(ends[0], rel=0.02)
 
 
 def test_a_flat_divergence_has_no_curvature():

@@ -24,6 +24,7 @@ from agents.rule import Outcome, Rule
 from agents.rules.a2c import A2C
 from agents.rules.ppo import PPO
 from agents.rules.trpo import TRPO
+from agents.spaces import float_parts
 from agents.stabilisers import Stabilisers, gradient, smoothness, value
 from agents.stabilisers.entropy import EntropySettings, coefficient
 
@@ -66,27 +67,34 @@ SWITCHES = {
 
 EVERY_SWITCH = [
     pytest.param(rule, switch, id=f"{type(rule).__name__}-{switch}")
-    for rule in (PPO(n_epochs=2), A2C(ent_coef=0.01), TRPO(n_epochs=2))
+    for rule in (PPO(n_epochs=2, ent_coef=0.01), A2C(ent_coef=0.01), TRPO(n_epochs=2, ent_coef=0.01))
     for switch in SWITCHES
     if not (isinstance(rule, A2C) and switch in ("betas", "reset"))  # refused, as another test says
 ]
 
 
-@pytest.mark.parametrize("kind", ["box", "discrete"])
-@pytest.mark.parametrize(("rule", "switch"), EVERY_SWITCH)
-def test_every_switch_works_with_every_rule(rule, kind, switch):
-    """One update: accepted, something moved, the global generators as they were, the same bits again."""
-    results = set()
-    for _ in range(2):
-        learner = learner_with(rule, ACTION_SPACES[kind], **SWITCHES[switch])
-        batch, start = make_batch(learner), bits(learner)
-        before = repr(random.getstate()), repr(np.random.get_state()), torch.random.get_rng_state()
+def two_updates(rule: Rule, kind: str, **settings: object) -> bytes:
+    """The second shows what is carried over from the first; half of the training remains."""
+    learner = learner_with(rule, ACTION_SPACES[kind], **settings)
+    learner.progress_remaining = 0.5
+    for seed in range(2):
+        batch = make_batch(learner, size=64, seed=seed)
+        # A spike, values that have moved since, and returns beyond delta: something for every switch to do.
+        batch = dataclasses.replace(batch, returns=3 * batch.returns, values=batch.values - 0.5)
         assert rule.update(learner, batch, rng()) is Outcome.ACCEPTED
-        assert bits(learner) != start
-        assert (repr(random.getstate()), repr(np.random.get_state())) == before[:2]
-        assert torch.equal(torch.random.get_rng_state(), before[2])
-        results.add(bits(learner))
-    assert len(results) == 1
+    return bits(learner)
+
+
+@pytest.mark.parametrize(("rule", "switch"), EVERY_SWITCH)
+def test_every_switch_works_with_every_rule(rule, switch):
+    """Two updates: accepted, another result than without it, the global generators as they were, same bits again."""
+    kind = "discrete" if switch in ("target entropy", "jacobian") else "box"
+    before = repr(random.getstate()), repr(np.random.get_state()), torch.random.get_rng_state()
+    found = two_updates(rule, kind, **SWITCHES[switch])
+    assert found != two_updates(rule, kind), "the switch does nothing"
+    assert found == two_updates(rule, kind, **SWITCHES[switch])
+    assert (repr(random.getstate()), repr(np.random.get_state())) == before[:2]
+    assert torch.equal(torch.random.get_rng_state(), before[2])
 
 
 REMEMBERING = {
@@ -264,6 +272,29 @@ def test_adam_rel_counts_the_steps_of_one_batch_only_and_keeps_the_moments():
 def test_what_is_about_adam_is_refused_elsewhere(settings):
     with pytest.raises(ValueError, match=r"is about Adam, and this rule steps with RMSprop"):
         host(A2C(), HostSettings(**settings), DummyVecEnv([Guess]), 0)
+
+
+def test_a_snapshot_serves_more_than_once():
+    """Policy, moments, memory and step size, bit for bit; what is restored is no window into the snapshot."""
+    rule = PPO(learning_rate=1e-2)
+    learner = learner_with(rule, **REMEMBERING)
+    batch = make_batch(learner)
+    rule.update(learner, batch, rng())
+
+    def state() -> list[bytes]:
+        return [
+            bits(learner),
+            *(v.numpy().tobytes() for s in learner.policy.optimizer.state.values() for v in s.values()),
+            *(entry.numpy().tobytes() for entry in learner.memory.values()),
+            str(learner.policy.optimizer.param_groups[0]["lr"]).encode(),
+        ]
+
+    before, snapshot = state(), learner.snapshot()
+    for _ in range(2):
+        dataclasses.replace(rule, learning_rate=1e-3).update(learner, batch, rng(1))
+        assert state() != before
+        learner.restore(snapshot)
+        assert state() == before
 
 
 def test_l2_init_pulls_back_to_the_start_and_not_to_zero():
@@ -548,6 +579,13 @@ def test_the_integral_does_not_wind_up():
     assert weights(bonus, [2.0, 2.0, 0.9])[:2] == [0.0, 0.0]
 
 
+def test_without_a_target_a_negative_entropy_has_one_below_it():
+    memory: dict[str, Tensor] = {}
+    weight = coefficient(EntropySettings(entropy="target"), 0.0, torch.full((9,), -2.0), memory, 1.0)
+    assert memory["entropy_target"] == -3.0
+    assert weight < 0
+
+
 def test_without_a_target_it_is_half_of_the_entropy_at_the_start():
     learner = learner_with(PPO(), BOX, entropy="target")
     batch = make_batch(learner)
@@ -653,8 +691,22 @@ def test_the_penalty_makes_the_policy_smoother_while_the_surrogate_still_rises(r
     assert gains[1] > 0.01
 
 
+@pytest.mark.parametrize(
+    ("rule", "settings", "said"),
+    [
+        (PPO(), {"entropy": "annealed"}, "ent_coef is 0 from the beginning"),
+        (PPO(), {"jacobian_coef": 0.1, "normalize_layers": "batch"}, "choose one of them"),
+    ],
+    ids=["nothing to anneal", "states that mix"],
+)
+def test_settings_that_make_no_sense_together_are_refused(rule, settings, said):
+    with pytest.raises(ValueError, match=said):
+        host(rule, HostSettings(**settings), DummyVecEnv([Guess]), seed=0)
+
+
 def test_observations_without_floats_have_no_jacobian():
     space = spaces.Discrete(4)
-    assert "needs observations that are floats" in smoothness.complaint(Stabilisers(jacobian_coef=1.0), space)
-    assert smoothness.complaint(Stabilisers(), space) is None
-    assert smoothness.float_parts(spaces.Box(0, 255, (8, 8, 3), np.uint8)) == []
+    with pytest.raises(ValueError, match="needs observations that are floats"):
+        smoothness.check(Stabilisers(jacobian_coef=1.0), space)
+    smoothness.check(Stabilisers(), space)
+    assert float_parts(spaces.Box(0, 255, (8, 8, 3), np.uint8)) == []
