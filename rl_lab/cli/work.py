@@ -50,7 +50,7 @@ def train(
     """
     from rl_lab.monitor.run_directory import refuse_existing
     from rl_lab.study import tasks
-    from rl_lab.study.agents import read_arm
+    from rl_lab.study.agents import read_agent
     from rl_lab.study.board import Board, Line, Progress
     from rl_lab.study.execute import execute
     from rl_lab.study.plan import Env, plan_run
@@ -58,7 +58,7 @@ def train(
 
     mode = _wandb_mode(wandb)
     own, of_task = _read_settings(set_ or [])
-    arm = read_arm(agent)
+    arm = read_agent(agent)
     arm = replace(arm, settings={**arm.settings, **check_settings(arm.name, own, "--set ")})
     task = Env(env, env, of_task, steps)
     plan = plan_run(task, arm, seed, steps, {})
@@ -66,7 +66,7 @@ def train(
         refuse_existing(out)
     # Somebody's environment may print; standard output is for the result.
     with contextlib.redirect_stdout(sys.stderr), Board() as board:
-        tasks.check(task, [arm])
+        tasks.check(task, [plan.agent])
 
         def watched(progress: Progress) -> None:
             board.show(Line.of_progress(plan.run_id, progress, steps))
@@ -135,16 +135,13 @@ def report(
 
     Example:  rl-lab report runs/quickstart
     """
-    from rl_lab.report import build, learning_table
+    from rl_lab.report import build, refuse_foreign, write_table
 
+    if markdown is not None:
+        refuse_foreign(markdown)
     built = build(directory, out)
     if markdown is not None:
-        command = f"rl-lab report {directory} --markdown {markdown}"
-        try:
-            markdown.parent.mkdir(parents=True, exist_ok=True)
-            markdown.write_text(learning_table(built, command), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"--markdown {markdown}: cannot be written ({error.strerror})") from error
+        write_table(markdown, built, f"rl-lab report {directory} --markdown {markdown}")
     told.print_report(built, directory, as_json)
     return 0
 

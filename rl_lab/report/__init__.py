@@ -2,7 +2,7 @@
 
 from rl_lab.report.arms import Arm, summarise
 from rl_lab.report.findings import findings
-from rl_lab.report.learning import learning_table
+from rl_lab.report.learning import learning_table, refuse_foreign, write_table
 from rl_lab.report.publish import Report, build, document
 from rl_lab.report.table import Table, table_rows
 
@@ -14,6 +14,8 @@ __all__ = [
     "document",
     "findings",
     "learning_table",
+    "refuse_foreign",
     "summarise",
     "table_rows",
+    "write_table",
 ]

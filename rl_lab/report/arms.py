@@ -1,5 +1,6 @@
 """Runs into arms: one task and one agent, all seeds."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,14 +31,24 @@ class Arm:
     runs: int
     ended: int
     final_returns: tuple[float, ...]
+    final_seeds: tuple[int | None, ...]
+    """Seeds of the `final_returns`."""
     final_return: float | None
     final_return_interval: Interval | None
     random_return: float | None
+    random_stderr: float | None
+    """Standard error of `random_return`, the largest that one of the runs was given."""
     updates: int
     kl_spikes: int
     kl_spikes_per_100: float | None
+    kl_measured: bool
+    """False where no update has a KL, which holds for every off-policy algorithm."""
     kl_mean_peaks: tuple[float, ...]
+    """Largest kl_mean of each run, infinite for one that diverged: its policy went beyond all bounds."""
+    kl_mean_seeds: tuple[int | None, ...]
+    """Seeds of the `kl_mean_peaks`."""
     kl_mean_largest: float | None
+    """Largest finite one of any update."""
     kl_max_largest: float | None
     collapsed: int
     recovered: int
@@ -47,8 +58,14 @@ class Arm:
 
     @property
     def fenced(self) -> bool | None:
-        """Whether the agent has a trust region; None if its run does not say (an agent that is not ours)."""
-        return None if self.trust_region is None else not self.trust_region.lower().startswith("none")
+        """Whether the agent has a trust region.
+
+        None if its run does not say (an agent that is not ours), or has no updates of a policy to be bounded, as
+        one without KL.
+        """
+        if self.trust_region is None or not self.kl_measured:
+            return None
+        return not self.trust_region.lower().startswith("none")
 
 
 def summarise(runs: Iterable[Run], rng: np.random.Generator | None = None) -> list[Arm]:
@@ -82,16 +99,18 @@ def grouped(found: Sequence[Digest]) -> dict[tuple[str, str], list[Digest]]:
 
 def _arm(members: Sequence[Digest], rng: np.random.Generator) -> Arm:
     counted = [one for one in members if one.counts]
-    settled = [one.settled_return for one in counted]
-    known = tuple(value for value in settled if value is not None)
+    finals = [(one.seed, value) for one in counted if (value := one.settled_return) is not None]
+    known = tuple(value for _, value in finals)
     floorless = any(one.diverged and one.settled_return is None for one in counted)
     measurable = bool(known) and not floorless
     updates = sum(one.updates for one in members)
     measured = any(np.isfinite(one.kl_mean).any() for one in members)
     spikes = sum(len(one.named("kl_spike")) for one in members)
     collapsed = sum(one.collapsed for one in counted)
-    peaks = tuple(peak for one in members if (peak := one.peak_kl) is not None)
+    kl_measured = _kl_measured(members)
+    peaks = [(one.seed, peak) for one in members if kl_measured and (peak := _peak(one)) is not None]
     randoms = [one.random_return for one in members if one.random_return is not None]
+    errors = [one.random_stderr for one in members if one.random_stderr is not None]
     first = members[0]
     return Arm(
         task=first.task,
@@ -102,14 +121,18 @@ def _arm(members: Sequence[Digest], rng: np.random.Generator) -> Arm:
         runs=len(members),
         ended=len(counted),
         final_returns=known,
+        final_seeds=tuple(seed for seed, _ in finals),
         final_return=iqm(known) if measurable else None,
         final_return_interval=interval_over_seeds(known, rng) if measurable else None,
         random_return=float(np.mean(randoms)) if randoms else None,
+        random_stderr=max(errors, default=None),
         updates=updates,
         kl_spikes=spikes,
         kl_spikes_per_100=per_hundred(spikes, updates) if measured else None,
-        kl_mean_peaks=peaks,
-        kl_mean_largest=max(peaks, default=None),
+        kl_measured=kl_measured,
+        kl_mean_peaks=tuple(peak for _, peak in peaks),
+        kl_mean_seeds=tuple(seed for seed, _ in peaks),
+        kl_mean_largest=max((m for one in members if (m := one.peak_kl) is not None), default=None),
         kl_max_largest=max((m for one in members if (m := largest(one.kl_max)) is not None), default=None),
         collapsed=collapsed,
         recovered=sum(one.collapsed and one.recovered for one in counted),
@@ -117,6 +140,15 @@ def _arm(members: Sequence[Digest], rng: np.random.Generator) -> Arm:
         collapse_interval=exact_interval(collapsed, len(counted)),
         notes=tuple(_notes(members, counted)),
     )
+
+
+def _kl_measured(members: Sequence[Digest]) -> bool:
+    known = [one.kl_measured for one in members if one.kl_measured is not None]
+    return any(known) or not known
+
+
+def _peak(one: Digest) -> float | None:
+    return math.inf if one.diverged else one.peak_kl
 
 
 def _notes(members: Sequence[Digest], counted: Sequence[Digest]) -> Iterable[str]:
@@ -142,8 +174,13 @@ def _notes(members: Sequence[Digest], counted: Sequence[Digest]) -> Iterable[str
     if repeats:
         yield f"{_count(repeats, 'run')} left out of both because a newer run has the same seed"
     lost = sum(int((~np.isfinite(one.kl_mean)).sum()) for one in members)
-    if lost and lost == sum(len(one.kl_mean) for one in members):
-        yield "no update with a finite KL (an off-policy algorithm has none: its updates are records of 1000 steps)"
+    if not _kl_measured(members):
+        yield (
+            "no KL is measured (an algorithm that learns from replayed data has none: its updates are records taken"
+            " at intervals)"
+        )
+    elif lost and lost == sum(len(one.kl_mean) for one in members):
+        yield "no update with a finite KL"
     elif lost:
         yield f"{_count(lost, 'update')} without a finite KL"
 

@@ -15,6 +15,23 @@ def digests(runs: Iterable[Run]) -> list[Digest]:
     return _mark_repeats(_tell_apart([digest(run) for run in runs]))
 
 
+def shared_settings(runs: Sequence[Digest]) -> dict[str, Any]:
+    """Agent settings that every run has with one and the same value."""
+    if not runs:
+        return {}
+    first, *rest = (one.agent_settings for one in runs)
+    return {k: v for k, v in first.items() if all(k in other and other[k] == v for other in rest)}
+
+
+def versions(runs: Sequence[Digest]) -> dict[str, str]:
+    """Version of each package; several if the runs do not agree."""
+    seen: dict[str, dict[str, None]] = {}
+    for one in runs:
+        for name, version in (one.manifest.get("versions") or {}).items():
+            seen.setdefault(str(name), {})[str(version)] = None
+    return {name: " and ".join(versions) for name, versions in seen.items()}
+
+
 def _tell_apart(found: Sequence[Digest]) -> list[Digest]:
     """Runs that share task and label but not settings or steps are different arms: append what differs."""
     groups: dict[tuple[str, str], list[Digest]] = defaultdict(list)

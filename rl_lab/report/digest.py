@@ -37,7 +37,10 @@ class Digest:
     kl_mean: Floats
     kl_max: Floats
     events: tuple[Mapping[str, Any], ...]
+    kl_measured: bool | None
+    """Whether its updates have a KL at all, which those of an off-policy algorithm have not; None without updates."""
     random_return: float | None
+    random_stderr: float | None
     return_final: float | None
     updates: int
     repeat: bool = False
@@ -121,12 +124,12 @@ def digest(run: Run) -> Digest:
     """Read one run; whatever its files lack is missing here too, and nothing is made up."""
     manifest = run.manifest
     env, agent = manifest.get("env") or {}, manifest.get("agent") or {}
-    random_return = number((manifest.get("random_return") or {}).get("mean"))
+    chance = manifest.get("random_return") or {}
     final = manifest.get("return_final")
     update = _column(run.updates, "update")
     return Digest(
         run_id=str(manifest.get("run_id", run.path.name)),
-        task=_task(env),
+        task=task_name(env),
         env=str(env.get("id", UNKNOWN_TASK)),
         agent=str(agent.get("label") or agent.get("name") or "unknown agent"),
         rule=str(agent.get("name", "unknown agent")),
@@ -141,11 +144,13 @@ def digest(run: Run) -> Digest:
         manifest=manifest,
         update=update,
         env_steps=_column(run.updates, "env_steps"),
-        kl_mean=_column(run.updates, "kl_mean"),
-        kl_max=_column(run.updates, "kl_max"),
+        kl_mean=_kl(run.updates, "kl_mean"),
+        kl_max=_kl(run.updates, "kl_max"),
         returns=_returns(run.updates),
         events=tuple(run.events),
-        random_return=random_return if math.isfinite(random_return) else None,
+        kl_measured=any(row.get("kl_mean") is not None for row in run.updates) if run.updates else None,
+        random_return=_known(chance.get("mean")),
+        random_stderr=_known(chance.get("stderr")),
         return_final=None if final is None else number(final),
         updates=int(max(largest(update) or 0, len(run.updates), number(manifest.get("updates") or 0))),
     )
@@ -155,12 +160,22 @@ def _column(rows: Sequence[Mapping[str, Any]], key: str) -> Floats:
     return np.array([number(row.get(key)) for row in rows], dtype=np.float64)
 
 
+def _kl(rows: Sequence[Mapping[str, Any]], key: str) -> Floats:
+    """Missing where an update came out non-finite: the policy was put back, so the 0 recorded there is no KL of it."""
+    undone = np.array([row.get("outcome") == "NOT_FINITE" for row in rows], dtype=bool)
+    return np.where(undone, np.nan, _column(rows, key))
+
+
+def _known(value: Any) -> float | None:
+    return found if math.isfinite(found := number(value)) else None
+
+
 def _returns(rows: Sequence[Mapping[str, Any]]) -> Floats:
     smooth = _column(rows, "return_smooth")
     return np.where(np.isnan(smooth), _column(rows, "return_mean"), smooth)
 
 
-def _task(env: Mapping[str, Any]) -> str:
+def task_name(env: Mapping[str, Any]) -> str:
     """The label a study gave the task, else its id with the settings it was made with."""
     name, label, settings = str(env.get("id", UNKNOWN_TASK)), env.get("label"), env.get("settings") or {}
     if label and label != name:

@@ -1,5 +1,6 @@
 """What was found, in a few plain sentences that never say more than the seeds allow."""
 
+import math
 from collections.abc import Callable, Sequence
 from math import comb
 
@@ -8,6 +9,8 @@ from rl_lab.report.statistics import chance_of_separation, exact_interval, separ
 from rl_lab.report.words import amount, enumeration, percent, plural
 
 Arms = Sequence[Arm]
+Runs = Sequence[tuple[int | None, float]]
+"""Seed and value of each run."""
 
 
 def findings(arms: Arms) -> list[str]:
@@ -25,19 +28,19 @@ def _of_task(task: str, arms: Arms) -> list[str]:
 
 def _kl(arms: Arms) -> str:
     """Without a trust region against with one, by the largest of each side; else the two ends of the row."""
-    known = sorted((arm for arm in arms if arm.kl_mean_peaks), key=_largest_kl)
+    known = sorted((arm for arm in arms if arm.kl_mean_peaks), key=_peak)
     if not known:
         return "no KL was recorded."
     bare, fenced = _sides(known)
     high, low = (bare[-1], fenced[-1]) if bare and fenced else (known[-1], known[0])
-    peak = f"the largest mean KL of an update was {amount(high.kl_mean_largest)} nats"
+    peak = f"the largest mean KL of an update was {_size(high)}"
     if high is low:
         return f"{peak} ({high.agent})."
     if bare and fenced:
-        head = f"without a trust region ({high.agent}) {peak}, {_times(high, low)} with one ({low.agent})."
+        head = f"without a trust region ({high.agent}) {peak}, {_against(high, low)} with one ({low.agent})."
     else:
-        head = f"{peak} ({high.agent}), {_times(high, low)} of {low.agent}."
-    return f"{head} {_verdict('peak KL', known, [high], [low], lambda arm: arm.kl_mean_peaks)}"
+        head = f"{peak} ({high.agent}), {_against(high, low)} of {low.agent}."
+    return f"{head} {_verdict('peak KL', known, [high], [low], _peaks)}"
 
 
 def _returns(arms: Arms) -> str:
@@ -51,27 +54,30 @@ def _returns(arms: Arms) -> str:
     )
     if len(known) == 1:
         return head
-    return f"{head} {_verdict('final return', known, known[:1], known[-1:], lambda arm: arm.final_returns)}"
+    return f"{head} {_verdict('final return', known, known[:1], known[-1:], _finals)}"
 
 
-def _verdict(what: str, arms: Arms, best: Arms, worst: Arms, values: Callable[[Arm], Sequence[float]]) -> str:
+def _verdict(what: str, arms: Arms, best: Arms, worst: Arms, runs: Callable[[Arm], Runs]) -> str:
     """Do all runs of one side lie on one side of the others, and how often would chance alone do that?
 
     The sides are fixed beforehand, without a trust region against with one; where that contrast is missing
     they are the two ends of the row, picked because they differ, so every pair counts as a try (Bonferroni).
+    Runs of several arms with one seed are not several samples, so a side has as many as it has seeds.
     """
     bare, fenced = _sides(arms)
     planned = bool(bare and fenced)
     one, other = (bare, fenced) if planned else (best, worst)
-    x, y = ([value for arm in side for value in values(arm)] for side in (one, other))
+    x, y = ([run for arm in side for run in runs(arm)] for side in (one, other))
     names = [enumeration(sorted(arm.agent for arm in side)) for side in (one, other)]
-    if min(len(x), len(y)) < 2:
-        return f"A single run of a side cannot tell whether {what} differs by more than the seed."
-    if not separated(x, y):
-        counts = f"{len(x)} against {len(y)}"
+    n, m = _seeds(x), _seeds(y)
+    if min(n, m) < 2:
+        return f"A single seed of a side cannot tell whether {what} differs by more than the seed."
+    ours, theirs = [value for _, value in x], [value for _, value in y]
+    if not separated(ours, theirs):
+        counts = f"{n} against {plural(m, 'seed')}"
         return f"In {what} the runs of {names[0]} and of {names[1]} overlap ({counts}): no clear difference."
-    side = "above" if min(x) > max(y) else "below"
-    chance = min(1.0, chance_of_separation(len(x), len(y)) * (1 if planned else comb(len(arms), 2)))
+    side = "above" if min(ours) > max(theirs) else "below"
+    chance = min(1.0, chance_of_separation(n, m) * (1 if planned else comb(len(arms), 2)))
     weight = "" if chance <= 0.05 else ", so a hint, not proof"
     return (
         f"In {what} every run of {names[0]} lies {side} every run of {names[1]}"
@@ -115,13 +121,39 @@ def _sides(arms: Arms) -> tuple[list[Arm], list[Arm]]:
     return [arm for arm in arms if arm.fenced is False], [arm for arm in arms if arm.fenced is True]
 
 
-def _times(high: Arm, low: Arm) -> str:
-    a, b = _largest_kl(high), _largest_kl(low)
+def _size(arm: Arm) -> str:
+    """The largest KL in words; a diverged run has no finite one."""
+    lost = sum(math.isinf(peak) for peak in arm.kl_mean_peaks)
+    if not lost:
+        return f"{amount(arm.kl_mean_largest)} nats"
+    known = arm.kl_mean_largest is not None
+    finite = f"; the largest finite one was {amount(arm.kl_mean_largest)} nats" if known else ""
+    return f"beyond all bounds ({lost} of {plural(arm.runs, 'run')} diverged, counted as infinite{finite})"
+
+
+def _against(high: Arm, low: Arm) -> str:
+    a, b = _peak(high), _peak(low)
+    if math.isinf(a) or math.isinf(b):
+        return f"against {_size(low)}"
     return f"{amount(a / b, 2)} times the {amount(b)}" if b > 0 else "against 0"
 
 
-def _largest_kl(arm: Arm) -> float:
-    return arm.kl_mean_largest or 0.0
+def _peak(arm: Arm) -> float:
+    return max(arm.kl_mean_peaks)
+
+
+def _peaks(arm: Arm) -> Runs:
+    return list(zip(arm.kl_mean_seeds, arm.kl_mean_peaks, strict=True))
+
+
+def _finals(arm: Arm) -> Runs:
+    return list(zip(arm.final_seeds, arm.final_returns, strict=True))
+
+
+def _seeds(runs: Runs) -> int:
+    """How many seeds; a run that does not know its own has one to itself."""
+    seeds = [seed for seed, _ in runs]
+    return len({seed for seed in seeds if seed is not None}) + seeds.count(None)
 
 
 def _final(arm: Arm) -> float:

@@ -59,8 +59,8 @@ def build(directory: Path, out: Path | None = None) -> Report:
         target.mkdir(parents=True, exist_ok=True)
         pictures = {name: target / f"{name}.png" for name in _PICTURES}
         for name, path in pictures.items():
-            _replace(path, png(_PICTURES[name](content.panels, content.colours)))
-        _replace(target / PAGE, render(content).encode("utf-8"))
+            replace_file(path, png(_PICTURES[name](content.panels, content.colours)))
+        replace_file(target / PAGE, render(content).encode("utf-8"))
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
@@ -87,7 +87,7 @@ def gather(directory: Path) -> Content:
         runs=[one for members in grouped(found).values() for one in members],
         arms=arms,
         findings=findings(arms),
-        contrasts=contrasts_of(found, study.get("contrasts") or {}, np.random.default_rng(SEED)),
+        contrasts=contrasts_of(found, study, np.random.default_rng(SEED)),
         panels=panels(found, arms, rng),
         colours=colours(arm.agent for arm in arms),
     )
@@ -147,7 +147,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """The file holds the old bytes or the new, never half of them."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -17,6 +17,14 @@ Floats = NDArray[np.float64]
 LEVEL = 0.95
 RESAMPLES = 2000
 
+FALSE_ALARMS = {2: 0.49, 3: 0.26, 4: 0.12, 5: 0.11, 6: 0.10, 10: 0.06, 20: 0.055}
+"""How often `difference_interval` of two equal arms lies wholly on one side of 0, by the number of seeds.
+
+Measured on normal returns, 2000 trials each; nominally it would be 5 %.
+"""
+ENOUGH_SEEDS = 6
+"""From so many seeds on an interval is read as a result, below as a hint: see `FALSE_ALARMS`."""
+
 
 class Interval(NamedTuple):
     """A closed interval [low, high]."""
@@ -153,8 +161,10 @@ def per_hundred(count: int, updates: int) -> float | None:
 
 
 def separated(a: ArrayLike, b: ArrayLike) -> bool:
-    """True if every value of one group lies strictly above every value of the other."""
-    x, y = _finite(a), _finite(b)
+    """True if every value of one group lies strictly above every value of the other; values may be infinite."""
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if not (x.size and y.size) or np.isnan(x).any() or np.isnan(y).any():
+        raise ValueError(f"expected one number per run, got {x.tolist()} and {y.tolist()}")
     return bool(x.min() > y.max() or y.min() > x.max())
 
 

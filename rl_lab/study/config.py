@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rl_lab.errors import UserError, did_you_mean
 from rl_lab.study.agents import read_agent
 from rl_lab.study.plan import Contrasts, Env, Study, slug
-from rl_lab.study.settings import a_mapping, check_settings, first_problem, pop_label
+from rl_lab.study.settings import a_mapping, a_word, check_settings, first_problem, pop_label, refuse_unknown
 
 Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -29,11 +29,7 @@ class _Numbers(BaseModel):
 
 def read_study(content: Mapping[str, Any], name: str, where: str) -> Study:
     """Check a study's mapping; `where` (the file) opens every message, and files it names lie beside it."""
-    for key in content:
-        if key not in KEYS:
-            raise UserError(
-                f"{where}: {key} is not a key of a study.{did_you_mean(str(key), KEYS)} (it has: {', '.join(KEYS)})"
-            )
+    refuse_unknown(content, KEYS, f"{where}: ", "key", "a study")
     for key in KEYS[:4]:
         if content.get(key) in (None, [], {}):
             raise UserError(f"{where}: {key} is missing; a study needs envs, agents, seeds and steps")
@@ -48,7 +44,7 @@ def read_study(content: Mapping[str, Any], name: str, where: str) -> Study:
         read_agent(entry, Path(where).parent, f"{where}: agents[{i}]")
         for i, entry in enumerate(_list(content, "agents", where))
     )
-    common = a_mapping(content.get("settings") or {}, f"{where}: settings")
+    common = a_mapping(content.get("settings"), f"{where}: settings")
     names = list(dict.fromkeys(agent.name for agent in agents))
     for agent_name in names:
         common = check_settings(agent_name, common, f"{where}: settings.")
@@ -63,7 +59,8 @@ def read_study(content: Mapping[str, Any], name: str, where: str) -> Study:
         envs.append(_read_env(settings, numbers.steps, names, place))
         without |= {envs[-1].label: absent} if absent else {}
     _refuse_repeats([env.label for env in envs], f"{where}: envs")
-    contrasts = _read_contrasts(content.get("contrasts") or {}, labels, f"{where}: contrasts")
+    present = [[label for label in labels if label not in without.get(env.label, ())] for env in envs]
+    contrasts = _read_contrasts(content.get("contrasts"), labels, present, f"{where}: contrasts")
     study = Study(name, tuple(envs), agents, seeds, common, without, contrasts)
     _refuse_bad_names([run.run_id for run in study.runs()], where)
     return study
@@ -97,7 +94,7 @@ def _read_env(settings: dict[str, Any], steps: int, agents: Sequence[str], where
     own = settings.pop("steps", steps)
     if not isinstance(own, int) or isinstance(own, bool) or own <= 0:
         raise UserError(f"{where}.steps must be a whole number greater than 0, got {own!r}")
-    agent = a_mapping(settings.pop("agent", {}) or {}, f"{where}.agent")
+    agent = a_mapping(settings.pop("agent", None), f"{where}.agent")
     for name in agents:
         agent = check_settings(name, agent, f"{where}.agent.")
     for key, value in settings.items():
@@ -117,18 +114,28 @@ def _read_absent(labels: Any, known: Sequence[str], where: str) -> tuple[str, ..
         )
     for i, label in enumerate(labels):
         _refuse_stranger(label, known, f"{where}[{i}]")
+        if label in labels[:i]:
+            raise UserError(f"{where}[{i}]: {label} stands there twice; keep one")
     if set(labels) >= set(known):
         raise UserError(f"{where} leaves no agent in this task; leave the task out instead")
     return tuple(labels)
 
 
-def _read_contrasts(content: Any, labels: Sequence[str], where: str) -> Contrasts:
-    """Pairs of labels by name; every label stands among the agents."""
+def _read_contrasts(
+    content: Any, labels: Sequence[str], present: Sequence[Sequence[str]], where: str
+) -> Contrasts:
+    """Pairs of labels by name; every label stands among the agents, and one task has all those of a contrast.
+
+    `present` holds for every task the labels that take part in it.
+    """
+    if content is None:
+        return {}
     form = "write for example `{AAI: [[ppo, trpo-plus], [ppo-m, trpo]]}`"
     if not isinstance(content, dict):
         raise UserError(f"{where} must be a mapping from names to pairs of agents; {form}")
     found: dict[str, tuple[tuple[str, str], ...]] = {}
     for name, pairs in content.items():
+        a_word(name, f"{where}: a name of a contrast")
         if not isinstance(pairs, list) or not pairs:
             raise UserError(f"{where}.{name} must be a list of pairs of agents; {form}")
         for i, pair in enumerate(pairs):
@@ -137,7 +144,14 @@ def _read_contrasts(content: Any, labels: Sequence[str], where: str) -> Contrast
                 raise UserError(f"{place} must be a pair of two different agents, got {pair!r}; {form}")
             for label in pair:
                 _refuse_stranger(label, labels, place)
-        found[str(name)] = tuple((first, second) for first, second in pairs)
+            if set(pair) in [set(other) for other in pairs[:i]]:
+                raise UserError(f"{place}: {pair[0]} and {pair[1]} stand there twice; keep one of the pairs")
+        arms = list(dict.fromkeys(label for pair in pairs for label in pair))
+        if not any(set(arms) <= set(those) for those in present):
+            raise UserError(
+                f"{where}.{name} compares {', '.join(arms)}, and `without` leaves no task with all of them"
+            )
+        found[name] = tuple((first, second) for first, second in pairs)
     return found
 
 

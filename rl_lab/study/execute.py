@@ -8,12 +8,12 @@ from typing import Any, Literal
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
-from rl_lab.errors import UserError
 from rl_lab.monitor import DivergenceMonitor
 from rl_lab.monitor.run_directory import Run, read_run
 from rl_lab.study.board import Progress
 from rl_lab.study.checkout import room
 from rl_lab.study.plan import RunPlan
+from rl_lab.study.tasks import make_agent
 
 
 class _Laboratory(BaseCallback):
@@ -54,7 +54,7 @@ def execute(
     torch.set_num_threads(1)  # a second thread gains nothing at these sizes and costs the neighbour his core
     agents = room("agents")
     room("envs")
-    settings, described = plan.agent.settings, plan.described()
+    described = plan.described()
     trust_region = agents.catalogue()[plan.agent.name].trust_region
     monitor = DivergenceMonitor(
         out,
@@ -63,13 +63,9 @@ def execute(
         say=say,
         manifest={**described, "agent": {**described["agent"], "trust_region": trust_region}, "study": study},
     )
-    vec_env = agents.vectorize(plan.env.id, settings["n_envs"], plan.seed, plan.env.settings)
+    vec_env = agents.vectorize(plan.env.id, plan.agent.settings["n_envs"], plan.seed, plan.env.settings)
     try:
-        try:
-            model = agents.make(plan.agent.name, vec_env, plan.seed, settings)
-        except (ValueError, AssertionError, RuntimeError, MemoryError) as error:
-            said = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(f"{plan.agent.name} cannot be made with these settings: {said}") from error
+        model: Any = make_agent(plan.agent, vec_env, plan.seed)  # SB3 annotates log_interval as a number
         model.learn(
             plan.steps, callback=CallbackList([monitor, _Laboratory(monitor, told)]), log_interval=None
         )

@@ -31,6 +31,14 @@ class Agent:
     name: str
     label: str
     settings: dict[str, Any] = field(default_factory=dict)
+    source: str | None = None
+    """Whose values these are, as the file of settings says it; None: there is no such file."""
+    file: str | None = None
+    """The name of that file."""
+
+    def deciding(self) -> dict[str, Any]:
+        """What a run depends on: not where its settings were written down."""
+        return {"name": self.name, "label": self.label, "settings": self.settings}
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class RunPlan:
         return {
             "run_id": self.run_id,
             "env": {key: getattr(self.env, key) for key in ("id", "label", "settings")},
-            "agent": {key: getattr(self.agent, key) for key in ("name", "label", "settings")},
+            "agent": asdict(self.agent),
             "seed": self.seed,
             "steps": self.steps,
         }
@@ -73,7 +81,7 @@ class Study:
         """The resolved config as it is stored."""
         return {
             "envs": [asdict(env) for env in self.envs],
-            "agents": [asdict(agent) for agent in self.agents],
+            "agents": [agent.deciding() for agent in self.agents],
             "seeds": list(self.seeds),
             "settings": self.settings,
             "without": {task: list(labels) for task, labels in self.without.items()},
@@ -81,7 +89,7 @@ class Study:
 
     def hash(self) -> str:
         """Changes when, and only when, any run would."""
-        runs = [asdict(run) for run in self.runs()]
+        runs = [{**asdict(run), "agent": run.agent.deciding()} for run in self.runs()]
         return hashlib.sha256(json.dumps(runs, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def runs(self) -> list[RunPlan]:

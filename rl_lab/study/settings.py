@@ -1,7 +1,7 @@
 """Settings of an agent, checked against the roster: known names, types and ranges, in one sentence."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError, create_model
@@ -28,11 +28,7 @@ def check_settings(name: str, settings: Mapping[str, Any], where: str) -> dict[s
     `where` stands before the setting's name in every message.
     """
     fields = fields_of(name)
-    for key in settings:
-        if key not in fields:
-            raise UserError(
-                f"{where}{key} is not a setting of {name}.{did_you_mean(key, fields)} ({name} has: {', '.join(fields)})"
-            )
+    refuse_unknown(settings, fields, where, "setting", name)
     definitions: dict[str, Any] = {key: (fields[key].annotation, ...) for key in settings}
     model = create_model(name, __config__=ConfigDict(strict=True, allow_inf_nan=False), **definitions)
     try:
@@ -43,19 +39,32 @@ def check_settings(name: str, settings: Mapping[str, Any], where: str) -> dict[s
     return {key: getattr(checked, key) for key in settings}
 
 
+def refuse_unknown(given: Iterable[Any], known: Iterable[str], where: str, kind: str, owner: str) -> None:
+    """Raise at the first name that is not known: it is no `kind` (a key, a setting) of its owner."""
+    names = list(known)
+    for name in given:
+        if name not in names:
+            near = did_you_mean(str(name), names)
+            raise UserError(
+                f"{where}{name} is not a {kind} of {owner}.{near} ({owner} has: {', '.join(names)})"
+            )
+
+
 def first_problem(error: ValidationError) -> str:
     """The first thing pydantic found wrong, in our words: name, what is allowed, what was found."""
     problem = error.errors()[0]
     place = str(problem["loc"][0])
     words = problem["msg"].replace("Input should be", "must be").replace("a valid integer", "a whole number")
-    words = words.replace("a valid ", "a ")
+    words = words.replace("a valid boolean", "true or false").replace("a valid ", "a ")
     if place == "seeds":  # one of two types; what pydantic says of each would confuse
         words = "must be a whole number greater than 0, or a list of whole numbers"
     return f"{place} {words[0].lower()}{words[1:]}, got {problem['input']!r}"
 
 
 def a_mapping(value: Any, where: str) -> dict[str, Any]:
-    """The value as a mapping of settings, a copy."""
+    """The value as a mapping of settings, a copy; a key without a value is an empty one."""
+    if value is None:
+        return {}
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise UserError(f"{where} must be a mapping of settings, got {value!r}")
     return dict(value)
@@ -63,7 +72,11 @@ def a_mapping(value: Any, where: str) -> dict[str, Any]:
 
 def pop_label(settings: dict[str, Any], default: str, where: str) -> str:
     """Take `label` out of the settings; a label is a word. `where` stands before the key in the message."""
-    label = settings.pop("label", default)
-    if not isinstance(label, str) or not label:
-        raise UserError(f"{where}label must be a word, got {label!r}")
-    return label
+    return a_word(settings.pop("label", default), f"{where}label")
+
+
+def a_word(value: Any, where: str) -> str:
+    """The value as a name: one line of text, not blank."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise UserError(f"{where} must be a word, got {value!r}")
+    return value

@@ -66,11 +66,11 @@ def run_study(
 
 
 def check_tasks(study: Study, where: str) -> None:
-    """Raise if a task cannot be made or one of its agents cannot act in it."""
+    """Raise if a task cannot be made, or one of its agents cannot be made for it with its settings there."""
+    first = [run for run in study.runs() if run.seed == study.seeds[0]]
     for index, env in enumerate(study.envs):
-        absent = study.without.get(env.label, ())
-        present = [agent for agent in study.agents if agent.label not in absent]
-        tasks.check(env, present, f"{where}: envs[{index}]")
+        agents = [run.agent for run in first if run.env.label == env.label]
+        tasks.check(env, agents, f"{where}: envs[{index}]")
 
 
 def _refuse_other_study(study: Study, out: Path) -> None:

@@ -1,9 +1,13 @@
-"""Before anything runs: does the task exist, can the agents act in it, what does chance achieve?"""
+"""Before anything runs: does the task exist, can the agents be made for it, what does chance achieve?"""
 
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import gymnasium as gym
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
 
 from rl_lab.errors import UserError, did_you_mean
 from rl_lab.monitor.reference import random_return
@@ -13,12 +17,20 @@ from rl_lab.study.plan import Agent, Env
 
 def make(env: Env, where: str = "") -> "gym.Env[Any, Any]":
     """Make the environment, or say in one sentence why that cannot be."""
+    with _told_in_a_sentence(env, where):
+        made = gym.make(env.id, **env.settings)
+    return made
+
+
+@contextmanager
+def _told_in_a_sentence(env: Env, where: str) -> Iterator[None]:
+    """Around the making of environments: no warnings, and a UserError for whatever is raised."""
     room("envs")  # registers chaos/*
     prefix = f"{where}: " if where else ""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Gymnasium's advice about newer versions of an id
-            return gym.make(env.id, **env.settings)
+            yield
     except gym.error.UnregisteredEnv as error:
         chaotic_ids = [name for name in gym.registry if name.startswith("chaos/")]
         near = did_you_mean(f"chaos/{env.id}-v0", chaotic_ids) if "/" not in env.id else ""
@@ -37,16 +49,39 @@ def make(env: Env, where: str = "") -> "gym.Env[Any, Any]":
         raise UserError(f"{prefix}{env.id} cannot be made with {settings} ({said})") from error
 
 
-def check(env: Env, agents: list[Agent], where: str = "") -> None:
-    """Raise if the task cannot be made or one of the agents cannot use its spaces."""
-    made = make(env, where)
-    try:
+def check(env: Env, agents: Sequence[Agent], where: str = "") -> None:
+    """Raise if the task cannot be made, or one of the agents (all settings resolved) cannot be made for it."""
+    place = f"{where}: {env.id}" if where else env.id
+    with ExitStack() as opened:
+        made = make(env, where)
+        opened.callback(made.close)
         for agent in agents:
             refusal = room("agents").refusal(agent.name, made.action_space, made.observation_space)
             if refusal:
-                raise UserError(f"{where + ': ' if where else ''}{env.id}: {refusal}")
-    finally:
-        made.close()
+                raise UserError(f"{place}: {refusal}")
+        several: dict[int, VecEnv] = {}
+        for agent in agents:
+            n_envs = agent.settings["n_envs"]
+            if n_envs not in several:
+                with _told_in_a_sentence(env, where):
+                    several[n_envs] = room("agents").vectorize(env.id, n_envs, None, env.settings)
+                opened.callback(several[n_envs].close)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # they are in the log of every run
+                    make_agent(agent, several[n_envs], None)
+            except UserError as error:
+                raise UserError(f"{place}: {error}") from error
+
+
+def make_agent(agent: Agent, vec_env: VecEnv, seed: int | None) -> BaseAlgorithm:
+    """The learner that runs, or one sentence why these settings make none."""
+    try:
+        made: BaseAlgorithm = room("agents").make(agent.name, vec_env, seed, agent.settings)
+    except (ValueError, AssertionError, RuntimeError, MemoryError) as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{agent.label} cannot be made with these settings: {said}") from error
+    return made
 
 
 def chance(env: Env) -> dict[str, Any] | None:

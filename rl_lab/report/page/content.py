@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rl_lab.report.arms import Arm
+from rl_lab.report.census import shared_settings, versions
 from rl_lab.report.contrasts import Contrast
 from rl_lab.report.curves import Panel
 from rl_lab.report.digest import Digest
@@ -57,14 +58,6 @@ def agent_rows(content: Content) -> list[list[str]]:
     return [[*row, "; ".join(where)] for row, where in sorted(tasks.items())]
 
 
-def shared_settings(runs: Sequence[Digest]) -> dict[str, Any]:
-    """Agent settings that every run has with one and the same value."""
-    if not runs:
-        return {}
-    first, *rest = (one.agent_settings for one in runs)
-    return {k: v for k, v in first.items() if all(k in other and other[k] == v for other in rest)}
-
-
 def _study(study: Mapping[str, Any]) -> str:
     name, mark = study.get("name"), study.get("hash")
     return f"{name} ({mark})" if name and mark else str(name or "")
@@ -80,15 +73,6 @@ def _planned(content: Content) -> str:
     )
     missing = planned - len(content.runs)
     return f"{found}; {missing} of {planned} planned not started" if missing > 0 else found
-
-
-def versions(runs: Sequence[Digest]) -> dict[str, str]:
-    """Version of each package; several if the runs do not agree."""
-    seen: dict[str, dict[str, None]] = {}
-    for one in runs:
-        for name, version in (one.manifest.get("versions") or {}).items():
-            seen.setdefault(str(name), {})[str(version)] = None
-    return {name: " and ".join(versions) for name, versions in seen.items()}
 
 
 def _revision(manifest: Mapping[str, Any]) -> str:

@@ -78,7 +78,7 @@ def _contrasts(content: Content) -> str:
     """A section of its own, if the study names any."""
     if not content.contrasts:
         return ""
-    body = _cells(contrast_rows(content.contrasts), numeric=(2, 3, 5))
+    body = _cells(contrast_rows(content.contrasts), numeric=(2, 4, 5))
     return f'<section id="contrasts"><h2>Contrasts</h2>\n{body}\n</section>'
 
 

@@ -12,7 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
-from agents.stock.recurrent import GatedPolicy
+from agents.stock.recurrent import GRUPolicy
 from rl_lab import DivergenceMonitor
 from rl_lab.monitor.rollout import judge, read
 from rl_lab.monitor.run_directory import read_run
@@ -60,7 +60,7 @@ CASES = {
     "trpo-discrete": (TRPO, "MlpPolicy", DISCRETE, None, {"batch_size": 32}),
     "lstm": (RecurrentPPO, "MlpLstmPolicy", BOX, None, MEMORY),
     "lstm-discrete": (RecurrentPPO, "MlpLstmPolicy", DISCRETE, None, MEMORY),
-    "gru": (RecurrentPPO, GatedPolicy, BOX, None, MEMORY),
+    "gru": (RecurrentPPO, GRUPolicy, BOX, None, MEMORY),
     "maskable": (MaskablePPO, "MlpPolicy", DISCRETE, None, {"batch_size": 32}),
 }  # fmt: skip
 N_STEPS, N_ENVS, UPDATES = 48, 2, 3

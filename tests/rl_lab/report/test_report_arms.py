@@ -96,6 +96,27 @@ def test_unfinished_runs_are_named_and_stay_out_of_returns_and_rates(run_writer,
     assert any("already collapsed" in note for note in arm.notes)
 
 
+@pytest.mark.parametrize(
+    ("kl", "words"),
+    [
+        (None, "no KL is measured (an algorithm that learns from replayed data"),
+        (math.nan, "no update with a finite KL"),
+    ],
+)
+def test_why_there_is_no_kl_is_told_truly(run_writer, tmp_path, kl, words):
+    arm = only_arm(run_writer(tmp_path, updates=[row(1, kl_mean=kl), row(2, kl_mean=kl)]))
+    assert [note for note in arm.notes if "KL" in note and note.startswith(words)]
+    assert not any("1000" in note for note in arm.notes), "how often there is a record is for the user to say"
+    assert arm.kl_measured is (kl is not None)
+
+
+def test_an_update_that_was_undone_has_no_kl(run_writer, tmp_path):
+    undone = row(2, kl_mean=0.0, kl_max=0.0, outcome="NOT_FINITE")
+    arm = only_arm(run_writer(tmp_path, updates=[row(1), undone], status="diverged"))
+    assert "1 update without a finite KL" in arm.notes
+    assert (arm.kl_mean_peaks, arm.kl_mean_largest) == ((math.inf,), 0.01)
+
+
 def test_a_recovered_run_has_collapsed_and_recovered(run_writer, tmp_path):
     events = [collapse(), collapse("recovery", 5)]
     back = run_writer(tmp_path, seed=0, updates=[row(1)], events=events)

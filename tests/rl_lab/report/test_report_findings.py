@@ -27,7 +27,9 @@ def test_an_effect_is_told_with_its_size_and_its_chance(arms):
     )
     times = float(re.search(r"([\d,]+) times", kl)[1].replace(",", ""))
     assert times == pytest.approx(largest / fenced, rel=0.06)
-    assert "every run of ppo-noclip lies above every run of ppo and trpo (by chance alone: 2.4 %)" in kl
+    assert (
+        "every run of ppo-noclip lies above every run of ppo and trpo (by chance alone: 10 %, so a hint" in kl
+    )
     assert "every run of ppo-noclip lies below every run of ppo and trpo" in returns
     assert "a random policy gets −1,250" in returns
     assert "Collapsed: 3 of 3 runs of ppo-noclip, none of ppo and trpo." in returns
@@ -36,8 +38,8 @@ def test_an_effect_is_told_with_its_size_and_its_chance(arms):
 def test_no_effect_is_told_as_none(arms):
     same = [replace(arm, kl_mean_peaks=(0.02, 0.03, 0.04), final_returns=(-3.0, -2.0, -1.0)) for arm in arms]
     kl, returns, *_ = findings(same)
-    assert "overlap (3 against 6): no clear difference" in kl
-    assert "overlap (3 against 6): no clear difference" in returns
+    assert "overlap (3 against 3 seeds): no clear difference" in kl
+    assert "overlap (3 against 3 seeds): no clear difference" in returns
     assert "lies" not in kl + returns
 
 
@@ -47,8 +49,71 @@ def test_three_against_three_is_a_hint_and_never_proof(arms):
 
 
 def test_one_seed_a_side_tells_nothing(arms):
-    single = [replace(arm, kl_mean_peaks=arm.kl_mean_peaks[:1]) for arm in arms if arm.agent != "trpo"]
+    single = [
+        replace(arm, kl_mean_peaks=arm.kl_mean_peaks[:1], kl_mean_seeds=(0,))
+        for arm in arms
+        if arm.agent != "trpo"
+    ]
     assert "cannot tell whether peak KL differs by more than the seed" in findings(single)[0]
+
+
+def test_arms_that_share_their_seeds_are_no_further_samples(arms):
+    """Six runs on three seeds are three samples; on six seeds, or on unknown ones, they are six."""
+    bare, *fenced = sorted(arms, key=lambda arm: arm.agent != "ppo-noclip")
+    chances = []
+    for seeds in [(0, 1, 2), (3, 4, 5), (None, None, None)]:
+        other = replace(fenced[1], kl_mean_seeds=seeds)
+        chances.append(re.search(r"by chance alone: ([\d.]+) %", findings([bare, fenced[0], other])[0])[1])
+    assert chances == ["10", "2.4", "2.4"]
+
+
+def test_a_diverged_run_is_never_the_calm_one(run_writer, tmp_path):
+    """The update that came out non-finite was undone: its row says KL 0, and no run has a smaller one."""
+    for agent, kl in {"ppo-noclip": 1e-4, "trpo": 0.03}.items():
+        for seed in range(4):
+            rows = [{"update": 1, "env_steps": 9, "outcome": "ACCEPTED", "kl_mean": kl, "kl_max": kl}]
+            fate = {"status": "done"}
+            if agent == "ppo-noclip":
+                rows.append(
+                    {"update": 2, "env_steps": 18, "outcome": "NOT_FINITE", "kl_mean": 0.0, "kl_max": 0.0}
+                )
+                fate = {"status": "diverged"}
+            run_writer(tmp_path / "runs", env="Pendulum-v1", agent=agent, seed=seed, updates=rows, **fate)
+    kl = findings(summarise(find_runs(tmp_path)))[0]
+    assert "every run of ppo-noclip lies above every run of trpo" in kl
+    assert (
+        "(ppo-noclip) the largest mean KL of an update was beyond all bounds (4 of 4 runs diverged, counted as"
+        " infinite; the largest finite one was 0.000100 nats), against 0.0300 nats with one (trpo)."
+    ) in kl
+
+
+def test_an_arm_that_learns_from_replayed_data_is_on_neither_side(run_writer, tmp_path):
+    """sac is the best of all, and says nothing about trust regions; nor does it if it diverges."""
+    replayed = {
+        "name": "sac",
+        "label": "sac",
+        "trust_region": "none: gradient steps on replayed data",
+        "settings": {},
+    }
+    for seed in range(4):
+        for agent, kl, value in [("ppo-noclip", 2.0, -900.0), ("trpo", 0.03, -200.0), ("sac", None, -100.0)]:
+            rows = [{"update": 1, "env_steps": 9, "kl_mean": kl, "kl_max": kl, "return_smooth": value}]
+            more = {"agent_record": replayed} if agent == "sac" else {}
+            status = "diverged" if (agent, seed) == ("sac", 3) else "done"
+            run_writer(
+                tmp_path / "runs",
+                env="Pendulum-v1",
+                agent=agent,
+                seed=seed,
+                updates=rows,
+                status=status,
+                **more,
+            )
+    arms = summarise(find_runs(tmp_path))
+    assert {arm.agent: arm.fenced for arm in arms} == {"ppo-noclip": False, "trpo": True, "sac": None}
+    kl, returns, *_ = findings(arms)
+    assert "sac" not in kl
+    assert "every run of ppo-noclip lies below every run of trpo" in returns
 
 
 def test_without_a_planned_contrast_every_pair_is_a_try(arms):

@@ -1,17 +1,20 @@
 """The studies under configs/ are runnable, and compare what they say they compare."""
 
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 
+from agents.stock import STOCK
 from rl_lab.study.checkout import room
 from rl_lab.study.config import read_study
 from rl_lab.study.supervisor import check_tasks
+from rl_lab.study.tasks import make_agent
 from rl_lab.study.yaml import read_mapping
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-GUESTS = {"ppo-sb3", "a2c-sb3", "trpo-sb3", "ppo-lstm", "ppo-gru", "sac", "td3", "dqn"}
 
 
 @cache
@@ -21,7 +24,7 @@ def read(name):
 
 
 def rules():
-    return set(room("agents").catalogue()) - GUESTS
+    return set(room("agents").catalogue()) - STOCK.keys()
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.yaml")))
@@ -37,7 +40,7 @@ def test_every_study_resolves_and_its_agents_can_act_in_its_tasks(name):
 @pytest.mark.parametrize("name", ["trust_regions", "learning"])
 def test_every_rule_takes_part(name):
     found = {agent.name for agent in read(name).agents}
-    assert found - GUESTS == rules()
+    assert found - STOCK.keys() == rules()
 
 
 def test_trust_regions_has_two_chaotic_tasks_and_ten_seeds():
@@ -45,6 +48,18 @@ def test_trust_regions_has_two_chaotic_tasks_and_ten_seeds():
     assert sum(env.id.startswith("chaos/") for env in planned.envs) >= 2
     assert len(planned.envs) >= 4
     assert len(planned.seeds) == 10
+
+
+def test_trust_regions_has_the_numbers_of_updates_that_it_says():
+    runs = read("trust_regions").runs()
+    updates = Counter(
+        (run.agent.name if run.agent.name in ("vpg", "a2c") else "others",
+         run.steps / (run.agent.settings["n_envs"] * run.agent.settings["n_steps"]))
+        for run in runs
+    )  # fmt: skip
+    assert updates == {("others", 40): 670, ("vpg", 160): 40, ("a2c", 640): 40}
+    said = (CONFIGS / "trust_regions.yaml").read_text()
+    assert "750 runs: 670 of 40 updates, 40 of 160 (vpg) and\n# 40 of 640 (a2c)" in said
 
 
 def test_the_stock_and_ours_have_the_same_settings_where_both_have_one():
@@ -81,3 +96,19 @@ def test_the_factorial_is_complete_and_its_contrasts_are_those_of_the_paper():
     quiet, chaotic, classic = planned.envs
     assert (quiet.id, quiet.settings) == (chaotic.id, {"rho": 20})
     assert not classic.id.startswith("chaos/")
+
+
+def test_one_seed_gives_the_arms_of_the_factorial_what_the_file_says_they_share():
+    """The order of the minibatches everywhere, the first weights where the start is the same, and no others."""
+    weights, orders = {}, {}
+    for run in read("clip_or_options").runs()[:6]:
+        vec_env = room("agents").vectorize(run.env.id, run.agent.settings["n_envs"], 0, run.env.settings)
+        model = make_agent(run.agent, vec_env, 0)
+        vec_env.close()
+        weights[run.agent.label] = torch.nn.utils.parameters_to_vector(model.policy.parameters())
+        orders[run.agent.label] = model.minibatch_rng.permutation(2048).tolist()
+    assert all(order == orders["ppo"] for order in orders.values())
+    alike = [
+        {one for one in weights if torch.equal(weights[one], weights[label])} for label in ("ppo", "ppo-m")
+    ]
+    assert alike == [{"ppo", "ppo-noclip", "trpo-plus"}, {"ppo-m", "ppo-noclip-m", "trpo"}]

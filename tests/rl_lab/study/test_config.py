@@ -75,6 +75,14 @@ MISTAKES = {
     "agents must be a list": {"agents": "ppo"},
     "settings.clip_range is not a setting of trpo.": {"settings": {"clip_range": 0.2}},
     "settings must be a mapping of settings": {"settings": [1]},
+    "settings must be a mapping of settings, got 0": {"settings": 0},
+    "settings must be a mapping of settings, got False": {"settings": False},
+    "envs[0].agent must be a mapping of settings, got False": {
+        "envs": [{"id": "Pendulum-v1", "agent": False}]
+    },
+    "agents[0].normalize_reward must be true or false, got 1": {
+        "agents": [{"name": "ppo", "normalize_reward": 1}]
+    },
     "envs[0].steps must be a whole number greater than 0, got 0": {
         "envs": [{"id": "Pendulum-v1", "steps": 0}]
     },
@@ -83,7 +91,9 @@ MISTAKES = {
     },
     "envs[0]: id is missing": {"envs": [{"rho": 20}]},
     "envs: Pendulum-v1 stands there twice": {"envs": ["Pendulum-v1", {"id": "Pendulum-v1", "g": 1.0}]},
-    "seed is not a key of a study. Did you mean seeds?": {"seed": 3},
+    "seed is not a key of a study. Did you mean seeds? (a study has: envs, agents, seeds, steps,": {
+        "seed": 3
+    },
     "seeds must be a whole number greater than 0, or a list of whole numbers, got 'three'": {
         "seeds": "three"
     },
@@ -152,6 +162,8 @@ def test_set_without_a_value_is_said(text):
         ({"agents": [{"name": "ppo", "label": "a/b"}, {"name": "ppo", "label": "a-b"}]}, "both be called"),
         ({"agents": [{"name": "ppo", "label": "x" * 300}]}, "is too long; give a shorter `label`"),
         ({"envs": [{"id": "Pendulum-v1", "label": ""}]}, "envs[0].label must be a word, got ''"),
+        ({"agents": [{"name": "ppo", "label": " "}]}, "agents[0].label must be a word, got ' '"),
+        ({"agents": [{"name": "ppo", "label": "a\nb"}]}, r"agents[0].label must be a word, got 'a\nb'"),
         ({"envs": [{"id": "Pendulum-v1", "since": date(2020, 1, 1)}]}, "envs[0].since must be made"),
         ({"envs": [{"id": "Pendulum-v1", "table": {1: "a"}}]}, "envs[0].table must be made"),
     ],

@@ -34,8 +34,23 @@ def test_a_task_may_go_without_an_agent():
         check_tasks(study(envs=["CartPole-v1"], agents=["ppo", "trpl"]), "test")
 
 
+PAIR = [["ppo", "trpo"]]
 MISTAKES = [
     ({"contrasts": [1]}, "contrasts must be a mapping from names to pairs"),
+    ({"contrasts": 0}, "contrasts must be a mapping from names to pairs"),
+    ({"contrasts": False}, "contrasts must be a mapping from names to pairs"),
+    *(({"contrasts": {name: PAIR}}, f"contrasts: a name of a contrast must be a word, got {name!r}")
+      for name in (1, None, "", " ", "a\nb")),
+    ({"contrasts": {"A": [*PAIR, *PAIR]}}, "contrasts.A[1]: ppo and trpo stand there twice; keep one of the"),
+    ({"contrasts": {"A": [*PAIR, ["trpo", "ppo"]]}}, "contrasts.A[1]: trpo and ppo stand there twice"),
+    (
+        {"contrasts": {"A": PAIR}, "envs": [{"id": "Pendulum-v1", "without": ["trpo"]}]},
+        "contrasts.A compares ppo, trpo, and `without` leaves no task with all of them",
+    ),
+    (
+        {"envs": [{"id": "Pendulum-v1", "without": ["ppo", "ppo"]}]},
+        "envs[0].without[1]: ppo stands there twice; keep one",
+    ),
     ({"contrasts": {"A": ["ppo", "trpo"]}}, "contrasts.A[0] must be a pair of two different agents, got 'ppo'"),
     ({"contrasts": {"A": []}}, "contrasts.A must be a list of pairs"),
     ({"contrasts": {"A": [["ppo", "ppo"]]}}, "contrasts.A[0] must be a pair of two different agents"),
@@ -74,3 +89,8 @@ def test_a_dry_run_counts_and_runs_nothing(tmp_path, monkeypatch, capsys):
     assert work.study(config, dry_run=True) == 0
     assert "nothing was run" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["little.yaml"]
+
+
+def test_a_contrast_needs_one_task_with_all_its_arms_and_not_all_tasks():
+    envs = [{"id": "CartPole-v1", "without": ["trpo"]}, "Pendulum-v1"]
+    assert study(envs=envs, contrasts={"A": PAIR}).contrasts == {"A": (("ppo", "trpo"),)}
