@@ -43,11 +43,16 @@ def covariance_distance(new: Gaussian, old: Gaussian, metric: Metric) -> Tensor:
 def project(new: Gaussian, old: Gaussian, metric: Metric, mean_bound: float, cov_bound: float) -> Gaussian:
     """Return the policy on the way from `new` to `old` whose mean and covariance meet their bounds."""
     mean = _drawn(new.mean, old.mean, mean_distance(new, old), mean_bound)
+    return Gaussian(mean, project_std(new, old, metric, cov_bound))
+
+
+def project_std(new: Gaussian, old: Gaussian, metric: Metric, cov_bound: float) -> Tensor:
+    """Return the deviation [..., B, A] on the way from `new` to `old` whose covariance meets its bound."""
     distance = covariance_distance(new, old, metric)
     if metric == "w2":
-        return Gaussian(mean, _drawn(new.std, old.std, distance, cov_bound))
+        return _drawn(new.std, old.std, distance, cov_bound)
     # The root of a square is the number itself, to the last bit.
-    return Gaussian(mean, _drawn(new.std**2, old.std**2, distance, cov_bound).sqrt())
+    return _drawn(new.std**2, old.std**2, distance, cov_bound).sqrt()
 
 
 def _drawn(new: Tensor, old: Tensor, distance: Tensor, bound: float) -> Tensor:

@@ -7,13 +7,12 @@ from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Gt
-from torch import Tensor
 
-from agents.rule import FirstOrderRule
+from agents.policy_gradient import PolicyGradientRule
 
 
 @dataclass(frozen=True, kw_only=True)
-class A2C(FirstOrderRule):
+class A2C(PolicyGradientRule):
     """maximise  A log pi(a|s),  written as  ratio A  at ratio 1, where both have the same gradient.
 
     One RMSprop step over the whole rollout; bit-identical to stable-baselines3.
@@ -35,13 +34,3 @@ class A2C(FirstOrderRule):
     # One pass in one piece is what makes it A2C, so these two are no settings here.
     n_epochs: int = field(default=1, init=False)
     batch_size: int = field(default=sys.maxsize, init=False)
-
-    def log_ratio(self, log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
-        """Zero with the gradient of log pi_new: the policy that acted is the present one, to the last bit."""
-        del old_log_prob
-        return log_prob - log_prob.detach()
-
-    def objective(self, ratio: Tensor, advantage: Tensor, kl: Tensor) -> Tensor:
-        """Per sample, shapes [..., B] -> [..., B]; leading axes are independent agents."""
-        del kl
-        return ratio * advantage

@@ -14,14 +14,15 @@ class ESPO(PPONoClip):
     """maximise  ratio A  until  mean |ratio - 1| > max_deviation.
 
     Half of that mean estimates the total variation between old and new policy. It is looked at before every
-    step, over the minibatch; the step that it forbids is not taken, and with it ends the update.
+    step, over the minibatch; the step that it forbids is not taken, and with it ends the update. The step that went
+    too far stays.
 
     Source: Sun et al., You May Not Need Ratio Clipping in PPO (arXiv:2202.00079); the default is the one that two
     independent implementations of it have (github.com/nico-bohlinger/RL-X and kilroy).
     """
 
     trust_region: ClassVar[str] = (
-        "early stop: no step once mean |ratio - 1|, twice the TV, exceeds max_deviation"
+        "early stop: no step after the one that brings mean |ratio - 1|, twice the TV, beyond max_deviation"
     )
 
     max_deviation: Annotated[float, Gt(0)] = 0.25

@@ -21,7 +21,9 @@ class PPO(FirstOrderRule):
     Source: Schulman et al., Proximal Policy Optimization Algorithms (arXiv:1707.06347), equation 7.
     """
 
-    trust_region: ClassVar[str] = "clipping: no gradient beyond ratio 1 ± clip_range"
+    trust_region: ClassVar[str] = (
+        "clipping: no gradient beyond ratio 1 ± clip_range on the side that the advantage asks for"
+    )
 
     clip_range: Annotated[float, Gt(0)] = 0.2
     """Width of the band around ratio 1 in which a sample still pays."""

@@ -20,7 +20,8 @@ class PPOAdaptiveLR(PPO):
     update.
 
     Source: Rudin et al., Learning to Walk in Minutes Using Massively Parallel Deep Reinforcement Learning
-    (arXiv:2109.11978), as written in rsl_rl.
+    (arXiv:2109.11978), as written in rsl_rl: 5 epochs of 4 minibatches are 20 steps of the law in one update. With
+    many more of them the rate runs from one bound to the other within an update.
     """
 
     trust_region: ClassVar[str] = (
@@ -31,12 +32,25 @@ class PPOAdaptiveLR(PPO):
     """Step size of the optimizer at the very first step."""
     n_epochs: Annotated[int, Ge(1)] = 5
     """Passes over the batch in one update."""
+    batch_size: Annotated[int, Ge(2)] = 512
+    """Samples in one minibatch; rsl_rl cuts a rollout into 4, as this does with the 8 x 256 steps of the host."""
     target_kl: Annotated[float, Gt(0)] = 0.01
     """Mean KL(pi_old || pi_new) that a minibatch should show."""
     min_learning_rate: Annotated[float, Gt(0)] = 1e-5
     """The learning rate falls no further than this."""
     max_learning_rate: Annotated[float, Gt(0)] = 1e-2
     """The learning rate grows no further than this."""
+
+    def __post_init__(self) -> None:
+        if self.min_learning_rate > self.max_learning_rate:
+            raise ValueError(
+                f"min_learning_rate {self.min_learning_rate} is above max_learning_rate {self.max_learning_rate}"
+            )
+        if not self.min_learning_rate <= self.learning_rate <= self.max_learning_rate:
+            raise ValueError(
+                f"learning_rate {self.learning_rate} is not within min_learning_rate {self.min_learning_rate} .. "
+                f"max_learning_rate {self.max_learning_rate}"
+            )
 
     def memory(self) -> dict[str, float]:
         """Return the learning rate."""

@@ -21,7 +21,9 @@ class PPORollback(PPO):
     is the one of the authors' code for most MuJoCo tasks (0.02 for Humanoid, 0.01 for Atari).
     """
 
-    trust_region: ClassVar[str] = "rollback: the gradient points back beyond ratio 1 ± clip_range"
+    trust_region: ClassVar[str] = (
+        "rollback: back from beyond ratio 1 ± clip_range on the side that the advantage asks for"
+    )
 
     rollback: Annotated[float, Ge(0)] = 0.3
     """How steeply the objective falls beyond the band, in units of the advantage."""

@@ -21,7 +21,9 @@ class TRPPO(FirstOrderRule):
     authors' code for most MuJoCo tasks (0.05 for Humanoid, 0.001 for Atari).
     """
 
-    trust_region: ClassVar[str] = "clipping: no gradient where a state's KL(old||new) has reached max_kl"
+    trust_region: ClassVar[str] = (
+        "clipping: no gradient towards what the advantage asks for once a state's KL(old||new) reaches max_kl"
+    )
 
     max_kl: Annotated[float, Gt(0)] = 0.035
     """KL(pi_old || pi_new) of a state from which on its samples have no gradient."""

@@ -22,7 +22,7 @@ class TrulyPPO(FirstOrderRule):
     """
 
     trust_region: ClassVar[str] = (
-        "rollback: the gradient goes down a state's KL(old||new) once it reaches max_kl"
+        "rollback: down a state's KL(old||new) once it reaches max_kl on the side that the advantage asks for"
     )
 
     max_kl: Annotated[float, Gt(0)] = 0.03

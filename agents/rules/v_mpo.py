@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
-from annotated_types import Gt, Le
+from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from agents.distribution import Gaussian
@@ -14,6 +14,8 @@ from agents.rule import FirstOrderRule, View
 
 SMALLEST, LARGEST = 1e-8, 1e8
 """Where multipliers are held: below by the paper, above so that none can run away for ever."""
+FEWEST = 4
+"""Samples of which the better half is worth imitating; of one sample it is the sample, however bad."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +28,20 @@ class VMPO(FirstOrderRule):
     on the one that the deviations alone cause. The batch of which the paper takes the top half is the data of one
     gradient step, here a minibatch. With each step the logarithm of every multiplier rises by
     dual_rate (kl / eps - 1), the bracket held in ±1: the sign of the dual's gradient, which the paper gives to
-    Adam. The paper draws its limits from ranges by task; the defaults here lie in them.
+    Adam. In a quiet phase alpha falls no further than to smallest_share of its start value, from where it can
+    still climb; the temperature, whose scale is that of the advantages, falls as far as the paper lets it. A last
+    minibatch of fewer than 4 samples moves the policy by its divergences alone, and no multiplier. The paper
+    draws its limits from ranges by task; the defaults here are ours.
 
     Source: Song et al., V-MPO (arXiv:1909.12238), equations 3 to 5.
     """
 
-    trust_region: ClassVar[str] = "dual ascent: KL of the sample weights, and mean KL(old||new), at limits"
+    trust_region: ClassVar[str] = (
+        "dual ascent: KL of the sample weights, and mean KL(old||new), at limits if averaged over an update's steps"
+    )
 
+    batch_size: Annotated[int, Ge(FEWEST)] = 64
+    """Samples in one minibatch."""
     eps_eta: Annotated[float, Gt(0)] = 0.01
     """KL of the weights psi from equal weights at which the temperature rests."""
     eps_alpha: Annotated[float, Gt(0)] = 0.01
@@ -43,6 +52,8 @@ class VMPO(FirstOrderRule):
     """Mean KL that the deviations of a Gaussian cause at which alpha_deviation rests."""
     dual_rate: Annotated[float, Gt(0), Le(1)] = 0.01
     """Largest relative change of a multiplier in one minibatch."""
+    smallest_share: Annotated[float, Gt(0), Le(1)] = 1e-2
+    """alpha, alpha_mean and alpha_deviation fall no further than to this share of their start values."""
 
     def memory(self) -> dict[str, float]:
         """Temperature and multipliers; a policy uses either alpha or the other two. Start values of the paper."""
@@ -54,22 +65,27 @@ class VMPO(FirstOrderRule):
     ) -> Tensor:
         """Per sample, shapes [..., B] -> [..., B], eta [] or [..., 1]; leading axes are independent agents.
 
-        B psi log ratio, whose mean is the weighted log likelihood but for a constant.
+        B psi log ratio, whose mean is the weighted log likelihood but for a constant. 0 where B < 4.
         """
         del kl
+        if advantage.shape[-1] < FEWEST:
+            return torch.zeros_like(advantage)
         # An action that has become impossible, outside the top half, must weigh 0 and not 0 times infinity.
         log_ratio = ratio.clamp(min=torch.finfo(ratio.dtype).tiny).log()
         return advantage.shape[-1] * top_half_weights(advantage, eta) * log_ratio
 
     def loss(self, learner: Learner, view: View) -> Tensor:
         """Add the weighted divergences to the loss of a first-order rule, then move the multipliers."""
-        loss, memory = super().loss(learner, view), learner.memory
-        weights = top_half_weights(self.scaled(view.batch.advantages), memory["eta"])
-        moved = {"eta": risen(memory["eta"], concentration(weights), self.eps_eta, self.dual_rate)}
+        loss, memory, start = super().loss(learner, view), learner.memory, self.memory()
+        advantages = self.scaled(view.batch.advantages)
+        spread = concentration(top_half_weights(advantages, memory["eta"]))
+        moved = {"eta": risen(memory["eta"], spread, self.eps_eta, self.dual_rate)}
         for name, (kl, eps) in self.constraints(view).items():
             loss = loss + memory[name] * kl
-            moved[name] = risen(memory[name], kl.detach(), eps, self.dual_rate)
-        memory.update(moved)
+            smallest = self.smallest_share * start[name]
+            moved[name] = risen(memory[name], kl.detach(), eps, self.dual_rate, smallest)
+        if advantages.shape[-1] >= FEWEST:
+            memory.update(moved)
         return loss
 
     def constraints(self, view: View) -> dict[str, tuple[Tensor, float]]:
@@ -103,6 +119,6 @@ def concentration(weights: Tensor) -> Tensor:
     return math.log(half(weights)) + torch.xlogy(weights, weights).sum(-1, keepdim=True)
 
 
-def risen(multiplier: Tensor, kl: Tensor, eps: float, rate: float) -> Tensor:
+def risen(multiplier: Tensor, kl: Tensor, eps: float, rate: float, smallest: float = SMALLEST) -> Tensor:
     """Multiplier times exp(rate (kl / eps - 1)), with the bracket held in ±1; eps - kl is the dual's gradient."""
-    return (multiplier * torch.exp(rate * (kl / eps - 1).clamp(-1, 1))).clamp(SMALLEST, LARGEST)
+    return (multiplier * torch.exp(rate * (kl / eps - 1).clamp(-1, 1))).clamp(smallest, LARGEST)

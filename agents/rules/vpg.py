@@ -6,15 +6,15 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge
-from torch import Tensor
 
 from agents.batch import Batch
 from agents.learner import Learner, reached
-from agents.rule import FirstOrderRule, Past
+from agents.policy_gradient import PolicyGradientRule
+from agents.rule import Past
 
 
 @dataclass(frozen=True, kw_only=True)
-class VPG(FirstOrderRule):
+class VPG(PolicyGradientRule):
     """maximise  A log pi(a|s),  written as  ratio A  at ratio 1, where both have the same gradient.
 
     One Adam step over the whole rollout for the policy. The value function then takes its own n_epochs passes,
@@ -31,16 +31,6 @@ class VPG(FirstOrderRule):
     """Passes of the value function over the batch in one update."""
     batch_size: Annotated[int, Ge(2)] = 4000
     """Samples in one minibatch of the value function; by default a whole rollout."""
-
-    def log_ratio(self, log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
-        """Zero with the gradient of log pi_new: the policy that acted is the present one, to the last bit."""
-        del old_log_prob
-        return log_prob - log_prob.detach()
-
-    def objective(self, ratio: Tensor, advantage: Tensor, kl: Tensor) -> Tensor:
-        """Per sample, shapes [..., B] -> [..., B]; leading axes are independent agents."""
-        del kl
-        return ratio * advantage
 
     def descend(self, learner: Learner, batch: Batch, past: Past, rng: np.random.RandomState) -> bool:
         """One step of the policy, then the steps of the value function; False: something was not finite."""

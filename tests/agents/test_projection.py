@@ -1,8 +1,11 @@
 """TRPL's projections against their bounds, their metrics and finite differences, and the rule's own loss."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from scipy.linalg import sqrtm
 from small_policies import make_batch, make_learner, rng
 
@@ -10,10 +13,12 @@ from agents.distribution import Gaussian
 from agents.learner import reached
 from agents.projection import covariance_distance, mean_distance, project
 from agents.rule import Outcome
+from agents.rules.ppo_noclip import PPONoClip
 from agents.rules.trpl import TRPL
 
 METRICS = ("frobenius", "w2")
 MEAN_BOUND, COV_BOUND = 0.085, 0.02
+BOX_OF_ONE = spaces.Box(-1.0, 1.0, (1,))
 every_metric = pytest.mark.parametrize("metric", METRICS)
 
 
@@ -165,12 +170,13 @@ def test_the_rule_judges_the_projection_and_pulls_the_network_towards_it(metric)
     std = ((raw.std**power + n * old.std**power) / (1 + n)) ** (1 / power)
     normal = torch.distributions.Normal
     ratio = (normal(mean, std).log_prob(batch.actions).sum(-1) - batch.log_prob).exp()
-    regression = torch.distributions.kl_divergence(
-        normal(raw.mean, raw.std), normal(mean.detach(), std.detach())
-    )
-    by_hand = -(ratio * batch.advantages).mean() + 2.5 * regression.sum(-1).mean()
+    regression = (((raw.mean - mean.detach()) / std.detach()) ** 2).sum(-1)
+    by_hand = -(ratio * batch.advantages).mean() + 2.5 * regression.mean()
 
     assert torch.allclose(view.ratio, ratio, rtol=1e-4)
+    kl = torch.distributions.kl_divergence(normal(old.mean, old.std), normal(mean, std)).sum(-1)
+    assert torch.allclose(view.kl, kl, rtol=1e-3)
+    assert (old.kl(raw) > 5 * kl).all(), "this case is too easy to test anything"
     ours = rule.loss(learner, view)
     assert torch.allclose(ours, by_hand, rtol=1e-4)
     parameters = reached(by_hand, learner.parameters)
@@ -198,3 +204,71 @@ def test_what_is_judged_stays_within_the_bounds_while_the_network_leaves_them():
         beyond.append(mean_distance(raw, old).mean().item() / rule.mean_bound)
     assert beyond[0] > 3, "this case is too easy to test anything"
     assert beyond[0] > beyond[1] > beyond[2]
+
+
+@every_metric
+@pytest.mark.parametrize("spread", [-2.0, 0.0, 1.0])
+def test_the_deviation_that_acts_meets_its_bound_after_every_step(metric, spread):
+    """To the digits that float32 has, and never beyond it. Without a projection the same steps go far beyond."""
+
+    def distances(kind: type[PPONoClip], **settings: object) -> list[float]:
+        """Of the covariance from its start, as the policy would act: before every minibatch and at the end."""
+        found: list[float] = []
+
+        @dataclass(frozen=True, kw_only=True)
+        class Watched(kind):
+            def look(self, learner, minibatch, past):
+                view = super().look(learner, minibatch, past)
+                found.append(from_start(view.now.distribution, past.distribution))
+                return view
+
+        def from_start(now: Gaussian, old: Gaussian) -> float:
+            return covariance_distance(now, old, metric).max().item()
+
+        rule = Watched(learning_rate=1e-2, **settings)
+        learner = make_learner(rule)
+        with torch.no_grad():
+            learner.policy.log_std.fill_(spread)
+        batch = make_batch(learner)
+        old = learner.behaviour(batch.observations)
+        assert rule.update(learner, batch, rng()) is Outcome.ACCEPTED
+        assert not learner.policy.optimizer._optimizer_step_post_hooks
+        return [*found, from_start(learner.behaviour(batch.observations), old)]
+
+    bound = 5e-4 * (np.exp(4 * spread) if metric == "frobenius" else 1.0)  # in units of the actions
+    held = distances(TRPL, metric=metric, cov_bound=bound)
+    assert max(distances(PPONoClip)) > 10 * bound, "this case is too easy to test anything"
+    assert max(held) <= bound
+    assert max(held) == pytest.approx(bound, rel=2e-3)
+
+
+def test_a_deviation_at_its_bound_still_has_a_gradient():
+    """Rounding that puts it beyond would leave it there: the projection's slope along its own way is zero."""
+    rule = TRPL(learning_rate=1e-2)
+    learner = make_learner(rule, BOX_OF_ONE)
+    batch = make_batch(learner)
+    past = rule.past(learner, batch)
+    assert rule.update(learner, batch, rng()) is Outcome.ACCEPTED
+    view = rule.look(learner, batch, past)
+    distance = covariance_distance(view.now.distribution, past.distribution, rule.metric)
+    assert (distance > 0.99 * rule.cov_bound).all(), "this case is too easy to test anything"
+    assert torch.autograd.grad(view.ratio.sum(), learner.policy.log_std)[0].abs() > 1e-3
+
+
+def test_the_log_says_how_far_the_acting_policy_is_from_the_old_one():
+    rule = TRPL(learning_rate=1e-2, cov_bound=1e-3, mean_bound=0.5)
+    learner = make_learner(rule)
+    batch = make_batch(learner)
+    old = learner.behaviour(batch.observations)
+    assert rule.update(learner, batch, rng()) is Outcome.ACCEPTED
+    new = learner.behaviour(batch.observations)
+    far = ((new.mean - old.mean) / old.std).square().sum(-1) / 0.5
+    expected = {
+        "mean_over_bound": far.mean().item(),
+        "share_beyond_mean_bound": (far > 1).double().mean().item(),
+        "covariance_over_bound": ((new.std / old.std - 1) ** 2).sum(-1).mean().item() / 1e-3,
+    }
+    assert 0.1 < expected["share_beyond_mean_bound"] < 0.9, "this case is too easy to test anything"
+    for name, value in expected.items():
+        (noted,) = learner.notes[name]
+        assert noted.item() == pytest.approx(value, rel=1e-5), name

@@ -4,6 +4,7 @@ import statistics
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from small_policies import bits, make_batch, make_learner, mean_kl, rng
@@ -78,6 +79,13 @@ def test_the_update_ends_before_the_step_on_the_first_minibatch_that_is_too_far(
     assert bits(learner) == looks[-1].policy
     assert [look.policy for look in looks] == [look.policy for look in all_looks[: len(looks)]]
     assert max(measure(look.ratio) for look in all_looks) > 1.5 * limit, "it would have gone on"
+
+
+@pytest.mark.parametrize("rule", [PPOEarlyStop, ESPO], ids=["ppo-early-stop", "espo"])
+def test_the_default_limit_ends_an_update_that_moves_fast(rule):
+    looks = watched_update(rule, make_learner(rule()))
+    assert 1 < len(looks) < 20
+    assert looks[-1].stopped
 
 
 def test_espo_stops_at_half_its_limit_in_total_variation():
@@ -239,9 +247,43 @@ def test_the_learning_rate_follows_the_kl_within_its_bounds(target):
     assert after(0.1, 9e-3) == pytest.approx(1e-2)
 
 
+def test_on_the_hosts_rollout_the_default_minibatch_keeps_the_rate_between_its_bounds():
+    """Four minibatches an epoch. With 32 of them the rate is at its lower bound most of the time."""
+
+    def rates(updates: int, **settings: int) -> list[float]:
+        rule, used = PPOAdaptiveLR(**settings), []
+        learner = make_learner(rule)
+        optimizer, step = learner.policy.optimizer, learner.policy.optimizer.step
+        optimizer.step = lambda: (used.append(optimizer.param_groups[0]["lr"]), step())  # type: ignore[method-assign]
+        for seed in range(updates):
+            rule.update(learner, make_batch(learner, size=2048, seed=seed), rng(seed))
+        return used
+
+    many, default = rates(1, batch_size=64), rates(3)
+    assert np.mean(np.array(many) < 1.01e-5) > 0.5, "this case is too easy to test anything"
+    assert len(default) == 3 * 5 * 4
+    assert min(default) > 1e-4
+    assert max(default) > 1e-3, "it does move"
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"learning_rate": 2e-2}, "learning_rate 0.02 is not within"),
+        ({"learning_rate": 1e-6}, "learning_rate 1e-06 is not within"),
+        ({"min_learning_rate": 1e-2, "max_learning_rate": 1e-3}, "min_learning_rate 0.01 is above"),
+    ],
+)
+def test_a_learning_rate_outside_its_bounds_is_a_mistake(settings, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        PPOAdaptiveLR(**settings)
+    PPOAdaptiveLR(learning_rate=1e-2)
+    PPOAdaptiveLR(learning_rate=1e-5)
+
+
 def test_the_optimizer_uses_the_rate_that_the_exact_kl_of_each_minibatch_asks_for():
     """By hand over two updates: the second begins with the rate at which the first has ended."""
-    rule = PPOAdaptiveLR(learning_rate=5e-3, n_epochs=3)
+    rule = PPOAdaptiveLR(learning_rate=5e-3, n_epochs=3, batch_size=64)
     learner, used = make_learner(rule), []
     optimizer, step = learner.policy.optimizer, learner.policy.optimizer.step
     optimizer.step = lambda: (used.append(optimizer.param_groups[0]["lr"]), step())  # type: ignore[method-assign]

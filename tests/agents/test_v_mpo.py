@@ -9,6 +9,7 @@ from scipy.optimize import minimize_scalar
 from small_policies import ACTION_SPACES, make_batch, make_learner, mean_kl, rng
 
 from agents.distribution import Gaussian
+from agents.learner import reached
 from agents.rule import Outcome
 from agents.rules.v_mpo import LARGEST, SMALLEST, VMPO, concentration, risen, top_half_weights
 
@@ -162,6 +163,106 @@ def test_the_multipliers_bring_the_divergence_to_its_limit(kind):
         kl[weak] = [part.item() for part, _ in rule.constraints(rule.look(learner, batch, past)).values()]
     assert min(kl[True]) > 0.05, "this case is too easy to test anything"
     assert kl[False] == pytest.approx([0.01] * len(kl[False]), rel=0.2)
+
+
+@pytest.mark.parametrize("kind", ["box", "discrete"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_the_loss_is_equation_5_with_each_multiplier_at_weight_one(kind, normalize):
+    """Sum of its parts away from the old policy; weights and temperature see the same advantages."""
+    rule = VMPO(normalize_advantage=normalize, vf_coef=0.25, ent_coef=0.125, eps_eta=0.1)
+    learner = make_learner(rule, ACTION_SPACES[kind])
+    batch = make_batch(learner)
+    past = rule.past(learner, batch)
+    with torch.no_grad():
+        learner.policy.action_net.bias += torch.tensor([0.6, -0.2, 0.0])[
+            : learner.policy.action_net.out_features
+        ]
+        if kind == "box":
+            learner.policy.log_std += torch.tensor([0.3, -0.5])
+    multipliers = {"eta": 2.5, "alpha": 5.5, "alpha_mean": 3.5, "alpha_deviation": 7.5}
+    learner.memory.update({name: torch.tensor(value) for name, value in multipliers.items()})
+    view = rule.look(learner, batch, past)
+    old, new = past.distribution, view.now.distribution
+
+    advantage = batch.advantages
+    if normalize:
+        advantage = (advantage - advantage.mean()) / advantage.std()
+    best = advantage.argsort(descending=True)[: len(advantage) // 2]
+    weights = (advantage[best] / 2.5).softmax(0)
+    expected = -(weights * view.log_ratio[best]).sum()
+    if kind == "box":
+        parts = [
+            3.5 * old.kl(Gaussian(new.mean, old.std)).mean(),
+            7.5 * old.kl(Gaussian(old.mean, new.std)).mean(),
+        ]
+    else:
+        parts = [5.5 * old.kl(new).mean()]
+    value_loss = ((view.now.values - batch.returns) ** 2).mean()
+    assert min(parts) > 0.02 * expected.abs(), "this case is too easy to test anything"
+    expected = expected + sum(parts) + 0.25 * value_loss - 0.125 * view.now.entropy.mean()
+    assert rule.loss(learner, view).item() == pytest.approx(expected.item(), rel=1e-5)
+
+    spread = math.log(len(best)) + (weights * weights.log()).sum()
+    assert (spread > 0.1) != normalize, "the other advantages would move it the other way"
+    moved = 2.5 * math.exp(0.01 * max(-1.0, min(1.0, spread.item() / 0.1 - 1)))
+    assert learner.memory["eta"].item() == pytest.approx(moved, rel=1e-6)
+
+
+def test_after_a_quiet_phase_the_multipliers_are_back_within_a_few_updates():
+    """Five updates that move nothing, then eight that go as far as the multipliers let them."""
+    settings = {"dual_rate": 0.1, "eps_deviation": 0.01, "n_epochs": 20}
+    largest = {}
+    for share in (SMALLEST, VMPO().smallest_share):
+        quiet = VMPO(learning_rate=1e-12, smallest_share=share, **settings)
+        loud = VMPO(learning_rate=5e-3, smallest_share=share, **settings)
+        learner = make_learner(quiet)
+        batch = make_batch(learner)
+        for _ in range(5):
+            quiet.update(learner, batch, rng())
+        floor = {"alpha_mean": share, "alpha_deviation": share}
+        assert {name: learner.memory[name].item() for name in floor} == pytest.approx(floor)
+        assert learner.memory["eta"] > 0.5, "its own constraint is not a quiet one"
+        kl = []
+        for seed in range(8):
+            batch = make_batch(learner, seed=seed)
+            old = learner.behaviour(batch.observations)
+            loud.update(learner, batch, rng(seed))
+            kl.append(mean_kl(learner, batch, old))
+        largest[share] = max(kl[5:])
+    assert largest[SMALLEST] > 0.08, "this case is too easy to test anything"
+    assert largest[VMPO().smallest_share] < 0.03
+
+
+def test_the_floor_of_a_multiplier_is_a_share_of_its_own_start():
+    rule = VMPO(smallest_share=0.25, dual_rate=1.0, eps_alpha=1e9)
+    learner = make_learner(rule, ACTION_SPACES["discrete"])
+    rule.update(learner, make_batch(learner), rng())
+    assert learner.memory["alpha"].item() == pytest.approx(0.25 * 5.0)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_a_minibatch_of_fewer_than_four_imitates_nothing_and_moves_no_multiplier(size):
+    """Of three bad actions two would be imitated; the divergences still hold the policy."""
+    rule = VMPO(vf_coef=0.0, eps_eta=1e-6)
+    learner = make_learner(rule)
+    batch = make_batch(learner).rows(torch.arange(size))
+    past = rule.past(learner, batch)
+    start = {name: torch.tensor(value) for name, value in rule.memory().items()}
+
+    def slopes(shift: float) -> list[float]:
+        """Largest slope of the loss in each parameter that the policy uses, off the old policy by `shift`."""
+        with torch.no_grad():
+            learner.policy.action_net.bias += shift
+        learner.memory.update(start)
+        view = rule.look(learner, batch, past)
+        policy = reached(view.log_ratio.sum(), learner.parameters)
+        found = torch.autograd.grad(rule.loss(learner, view), policy, allow_unused=True)
+        return [0.0 if slope is None else slope.abs().max().item() for slope in found]
+
+    assert (max(slopes(0.0)) > 1e-3) == (size == 4)
+    assert max(slopes(0.5)) > 1e-3, "the divergence pulls back"
+    unmoved = {name for name in start if torch.equal(learner.memory[name].reshape(()), start[name])}
+    assert unmoved == (set(start) if size < 4 else {"alpha"})
 
 
 def test_several_agents_at_once_equal_one_after_the_other():
