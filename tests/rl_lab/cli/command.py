@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 
-PROGRAM = [sys.executable, "-c", "from rl_lab.cli import main; main()"]
+# A suite that a shell runs in the background hands an ignored Ctrl-C on to its children; a user's shell does not.
+LISTEN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+PROGRAM = [sys.executable, "-c", f"{LISTEN}; from rl_lab.cli import main; main()"]
 
 
 def environment(**changes):
