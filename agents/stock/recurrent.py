@@ -9,11 +9,11 @@ from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
+from agents.policy import EXTRACTORS
 from agents.spaces import Space, policy_name
 from agents.stock.on_policy import StockPPO
 from agents.stock.terms import Width
@@ -123,11 +123,6 @@ class StockGRU(StockLSTM):
     def keywords(self, env: VecEnv) -> dict[str, Any]:
         """Return the settings as the algorithm takes them, with the extractor for these observations."""
         chosen = super().keywords(env)
-        extractors = {
-            "MlpPolicy": FlattenExtractor,
-            "CnnPolicy": NatureCNN,
-            "MultiInputPolicy": CombinedExtractor,
-        }
-        extractor = extractors[policy_name(env.observation_space)]
+        extractor = EXTRACTORS[policy_name(env.observation_space)]
         chosen["policy_kwargs"]["features_extractor_class"] = extractor
         return chosen

@@ -1,29 +1,13 @@
 """`rl-lab agents`, and training with the guests, as a user does both."""
 
 import json
-import sys
 
 import gymnasium as gym
 import pytest
 
 import agents
-from rl_lab.cli import main
 from rl_lab.cli.agent_card import print_agent_card
 from rl_lab.monitor.run_directory import read_run
-
-
-@pytest.fixture
-def say(monkeypatch, capsys):
-    """Call `rl-lab words...` in this process; gives exit code, standard output and standard error."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["rl-lab", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return call
 
 
 def test_the_list_says_who_acts_where(say):

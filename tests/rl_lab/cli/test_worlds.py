@@ -1,26 +1,15 @@
 """envs show, envs plot and probe lyapunov: what they print, what they write, what they refuse."""
 
 import json
-import sys
 
 import pytest
 
-from rl_lab.cli import main
-
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(tmp_path, monkeypatch, say):
     """Call `rl-lab words...` in an empty directory: (exit code, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["rl-lab", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return call
+    return say
 
 
 def test_the_card_for_people_has_its_sections_and_numbers(run):
