@@ -50,20 +50,15 @@ def make_learner(
 def make_stabilised(
     rule: Rule,
     space: spaces.Space = BOX,
-    seed: int = 0,
+    sees: spaces.Space = OBSERVATIONS,
     net_arch: tuple[int, ...] = (16,),
     **settings: object,
 ) -> Learner:
     """The same with the host's policy and its stabilisers, switched on by `settings`."""
     chosen = HostSettings(net_arch=net_arch, **settings)
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        policy = LabPolicy(
-            OBSERVATIONS,
-            space,
-            lambda _: rule.learning_rate,
-            **policy_arguments(rule, chosen),
-        )
+        torch.manual_seed(0)
+        policy = LabPolicy(sees, space, lambda _: rule.learning_rate, **policy_arguments(rule, chosen))
     return Learner(policy, chosen)
 
 

@@ -11,15 +11,14 @@ import stable_baselines3
 import torch
 from gymnasium import spaces
 from scipy.stats import norm
-from small_policies import ACTION_SPACES, BOX, OBSERVATIONS, bits, make_batch, rng
+from small_policies import ACTION_SPACES, BOX, bits, make_batch, make_stabilised, rng
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from tiny_tasks import Guess
 from torch import Tensor, nn
 
-from agents.host import HostSettings, host, policy_arguments
+from agents.host import HostSettings, host
 from agents.learner import Learner
-from agents.policy import LabPolicy
 from agents.rule import Outcome, Rule
 from agents.rules.a2c import A2C
 from agents.rules.ppo import PPO
@@ -27,17 +26,6 @@ from agents.rules.trpo import TRPO
 from agents.spaces import float_parts
 from agents.stabilisers import Stabilisers, gradient, smoothness, value
 from agents.stabilisers.entropy import EntropySettings, coefficient
-
-
-def learner_with(
-    rule: Rule, space: spaces.Space = BOX, sees: spaces.Space = OBSERVATIONS, **settings: object
-) -> Learner:
-    """A small policy of the host; weights follow from the seed, whatever the settings."""
-    chosen = HostSettings(net_arch=(16,), **settings)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        policy = LabPolicy(sees, space, lambda _: rule.learning_rate, **policy_arguments(rule, chosen))
-    return Learner(policy, chosen)
 
 
 def surrogate(learner: Learner, batch) -> float:
@@ -75,7 +63,7 @@ EVERY_SWITCH = [
 
 def two_updates(rule: Rule, kind: str, **settings: object) -> bytes:
     """The second shows what is carried over from the first; half of the training remains."""
-    learner = learner_with(rule, ACTION_SPACES[kind], **settings)
+    learner = make_stabilised(rule, ACTION_SPACES[kind], **settings)
     learner.progress_remaining = 0.5
     for seed in range(2):
         batch = make_batch(learner, size=64, seed=seed)
@@ -109,7 +97,7 @@ REMEMBERING = {
 @pytest.mark.parametrize("rule", [PPO(), TRPO()], ids=["ppo", "trpo"])
 @pytest.mark.parametrize("first", [True, False], ids=["first update", "later update"])
 def test_an_update_that_is_not_finite_restores_every_memory(rule, first):
-    learner = learner_with(rule, **REMEMBERING)
+    learner = make_stabilised(rule, **REMEMBERING)
     batch = make_batch(learner)
     if not first:
         assert rule.update(learner, batch, rng()) is Outcome.ACCEPTED
@@ -239,8 +227,8 @@ def sudden_step(learner: Learner, grown_by: float, usual: float) -> float:
 
 def test_equal_betas_bound_the_step_that_a_sudden_gradient_causes():
     """(1 - b1) / sqrt(1 - b2) where all gradients before were nothing: 3.16 against 0.10 learning rates."""
-    usual = sudden_step(learner_with(PPO()), 1e6, 1e-5)
-    equal = sudden_step(learner_with(PPO(), adam_betas=(0.99, 0.99)), 1e6, 1e-5)
+    usual = sudden_step(make_stabilised(PPO()), 1e6, 1e-5)
+    equal = sudden_step(make_stabilised(PPO(), adam_betas=(0.99, 0.99)), 1e6, 1e-5)
     assert usual == pytest.approx(0.1 / np.sqrt(0.001), rel=1e-2)
     assert equal == pytest.approx(0.01 / np.sqrt(0.01), rel=1e-2)
 
@@ -248,16 +236,16 @@ def test_equal_betas_bound_the_step_that_a_sudden_gradient_causes():
 @pytest.mark.parametrize("grown_by", [0.5, 1.0, 30.0, 1000.0])
 def test_adam_rel_bounds_the_first_step_on_a_new_batch(grown_by):
     """With t = 1, m = b1 g + (1-b1) k g and v likewise; at most sqrt(1 + 81/999) learning rates for any k."""
-    found = sudden_step(learner_with(PPO(), adam_reset=True), grown_by, 10.0)
+    found = sudden_step(make_stabilised(PPO(), adam_reset=True), grown_by, 10.0)
     expected = (9 + grown_by) / np.sqrt(999 + grown_by**2)
     assert found == pytest.approx(expected, rel=1e-3)
     assert found < 1.041
     if grown_by == 1000.0:
-        assert sudden_step(learner_with(PPO()), grown_by, 10.0) > 3
+        assert sudden_step(make_stabilised(PPO()), grown_by, 10.0) > 3
 
 
 def test_adam_rel_counts_the_steps_of_one_batch_only_and_keeps_the_moments():
-    learner = learner_with(PPO(), adam_reset=True)
+    learner = make_stabilised(PPO(), adam_reset=True)
     batch = make_batch(learner)
     for _ in range(2):
         PPO().update(learner, batch, rng())
@@ -277,7 +265,7 @@ def test_what_is_about_adam_is_refused_elsewhere(settings):
 def test_a_snapshot_serves_more_than_once():
     """Policy, moments, memory and step size, bit for bit; what is restored is no window into the snapshot."""
     rule = PPO(learning_rate=1e-2)
-    learner = learner_with(rule, **REMEMBERING)
+    learner = make_stabilised(rule, **REMEMBERING)
     batch = make_batch(learner)
     rule.update(learner, batch, rng())
 
@@ -298,7 +286,7 @@ def test_a_snapshot_serves_more_than_once():
 
 
 def test_l2_init_pulls_back_to_the_start_and_not_to_zero():
-    learner = learner_with(PPO(), l2_init=0.05)
+    learner = make_stabilised(PPO(), l2_init=0.05)
     learner.begin_update(1e-2)
     start = torch.cat([parameter.detach().flatten() for parameter in learner.parameters])
     with torch.no_grad():
@@ -326,7 +314,7 @@ def test_l2_init_is_the_gradient_of_its_square():
 def test_l2_init_of_trpo_is_about_the_value_function_alone():
     ends = []
     for weight in (0.0, 10.0):
-        learner = learner_with(TRPO(), l2_init=weight)
+        learner = make_stabilised(TRPO(), l2_init=weight)
         batch = make_batch(learner)
         for _ in range(2):
             TRPO().update(learner, batch, rng())
@@ -417,7 +405,7 @@ def test_returns_beyond_the_bins_count_as_their_ends():
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_a_return_that_is_not_finite_is_no_end_of_the_bins(poison):
     """Clamped, an infinite return would be taken for the highest value there is."""
-    learner = learner_with(PPO(), value_loss="hl_gauss")
+    learner = make_stabilised(PPO(), value_loss="hl_gauss")
     batch = make_batch(learner)
     returns = batch.returns.clone()
     returns[3] = poison
@@ -429,7 +417,7 @@ def test_a_return_that_is_not_finite_is_no_end_of_the_bins(poison):
 
 def value_gradient(outlier: float, **settings: object) -> float:
     """Norm of the gradient of the value loss where one return of 128 is multiplied."""
-    learner = learner_with(PPO(), **settings)
+    learner = make_stabilised(PPO(), **settings)
     batch = make_batch(learner)
     returns = batch.returns.clone()
     returns[5] = returns[5] * outlier
@@ -449,7 +437,7 @@ def test_one_outlier_of_a_thousand_explodes_mse_alone():
 
 def test_huber_is_the_squared_error_within_delta_and_straight_beyond():
     settings = Stabilisers(value_loss="huber", huber_delta=2.0)
-    batch = make_batch(learner_with(PPO()))
+    batch = make_batch(make_stabilised(PPO()))
     errors = torch.linspace(-1.9, 1.9, 128)
     for scale, bound in ((1.0, None), (100.0, 2 * 2.0 / 128)):
         values = (batch.returns + scale * errors).requires_grad_()
@@ -464,7 +452,7 @@ def test_huber_is_the_squared_error_within_delta_and_straight_beyond():
 
 @pytest.mark.parametrize("rule", [PPO(learning_rate=1e-2), TRPO(learning_rate=1e-2)], ids=["ppo", "trpo"])
 def test_hl_gauss_learns_the_returns(rule):
-    learner = learner_with(rule, value_loss="hl_gauss")
+    learner = make_stabilised(rule, value_loss="hl_gauss")
     batch = make_batch(learner)
     batch = dataclasses.replace(batch, returns=5 * batch.observations[:, 0] - 2)
 
@@ -493,7 +481,7 @@ def test_the_value_head_is_a_mean_over_bins_and_serves_its_logits_once():
 
 
 def test_a_value_head_that_remembers_its_logits_can_be_copied_and_pickled():
-    learner = learner_with(PPO(), value_loss="hl_gauss")
+    learner = make_stabilised(PPO(), value_loss="hl_gauss")
     batch = make_batch(learner)
     expected = learner.policy.predict_values(batch.observations)
     twin = copy.deepcopy(learner.policy.value_net)
@@ -506,7 +494,7 @@ def test_a_value_head_that_remembers_its_logits_can_be_copied_and_pickled():
 
 
 def test_hl_gauss_without_its_head_says_so():
-    learner = learner_with(PPO())
+    learner = make_stabilised(PPO())
     learner.stabilisers = Stabilisers(value_loss="hl_gauss")
     with pytest.raises(TypeError, match="hl_gauss needs a policy with its value head, found Linear"):
         learner.value_loss(make_batch(learner))
@@ -529,7 +517,7 @@ def test_settings_of_hl_gauss_that_contradict_each_other_are_refused(settings, s
 
 def entropy_after(rule: Rule, space: spaces.Space, updates: int, **settings: object) -> float:
     """A bandit: whatever is seen, one end of the actions is better."""
-    learner = learner_with(rule, space, **settings)
+    learner = make_stabilised(rule, space, **settings)
     for i in range(updates):
         batch = make_batch(learner, size=128, seed=i)
         better = batch.actions.reshape(128, -1)[:, 0].float()
@@ -587,7 +575,7 @@ def test_without_a_target_a_negative_entropy_has_one_below_it():
 
 
 def test_without_a_target_it_is_half_of_the_entropy_at_the_start():
-    learner = learner_with(PPO(), BOX, entropy="target")
+    learner = make_stabilised(PPO(), BOX, entropy="target")
     batch = make_batch(learner)
     start = learner.evaluate(batch).entropy.mean().item()
     for _ in range(2):
@@ -598,7 +586,9 @@ def test_without_a_target_it_is_half_of_the_entropy_at_the_start():
 @pytest.mark.parametrize("rule", [PPO(), A2C(), TRPO()], ids=["ppo", "a2c", "trpo"])
 def test_the_controller_counts_updates_and_not_minibatches(rule):
     """So that its integral gain means the same under every rule."""
-    learner = learner_with(rule, ACTION_SPACES["box"], entropy="target", target_entropy=2.5, entropy_ki=0.1)
+    learner = make_stabilised(
+        rule, ACTION_SPACES["box"], entropy="target", target_entropy=2.5, entropy_ki=0.1
+    )
     batch = make_batch(learner)
     error = 2.5 - learner.evaluate(batch).entropy.mean().item()
     assert abs(error) > 0.1
@@ -607,7 +597,7 @@ def test_the_controller_counts_updates_and_not_minibatches(rule):
 
 
 def test_annealed_entropy_falls_with_the_training_that_remains():
-    learner = learner_with(PPO(), entropy="annealed")
+    learner = make_stabilised(PPO(), entropy="annealed")
     for remaining in (1.0, 0.25, 0.0):
         learner.progress_remaining = remaining
         learner.begin_update(1e-3)
@@ -641,7 +631,7 @@ def steepened(learner: Learner) -> Learner:
 
 @pytest.mark.parametrize("kind", ACTION_SPACES)
 def test_the_penalty_is_the_squared_norm_of_torchs_jacobian(kind):
-    learner = steepened(learner_with(PPO(), ACTION_SPACES[kind], jacobian_coef=0.3))
+    learner = steepened(make_stabilised(PPO(), ACTION_SPACES[kind], jacobian_coef=0.3))
     batch = make_batch(learner, size=20)
     expected = measured(learner, batch.observations)
     assert expected.min() > 1e-4
@@ -661,7 +651,7 @@ def test_the_penalty_counts_all_parts_of_an_observation_that_are_floats():
     sees = spaces.Dict(
         {"a": spaces.Box(-1, 1, (2,)), "b": spaces.Discrete(3), "c": spaces.Box(-1, 1, (2, 2))}
     )
-    learner = steepened(learner_with(PPO(), BOX, sees, jacobian_coef=1.0))
+    learner = steepened(make_stabilised(PPO(), BOX, sees, jacobian_coef=1.0))
     seen = {"a": torch.randn(6, 2), "b": torch.arange(6) % 3, "c": torch.randn(6, 2, 2)}
     found = smoothness.squared_jacobian(learner.policy, seen)
 
@@ -680,7 +670,7 @@ def test_the_penalty_counts_all_parts_of_an_observation_that_are_floats():
 def test_the_penalty_makes_the_policy_smoother_while_the_surrogate_still_rises(rule, kind):
     jacobians, gains = [], []
     for weight in (0.0, 0.3):
-        learner = steepened(learner_with(rule, ACTION_SPACES[kind], jacobian_coef=weight))
+        learner = steepened(make_stabilised(rule, ACTION_SPACES[kind], jacobian_coef=weight))
         batch = make_batch(learner)
         before = surrogate(learner, batch)
         for _ in range(5):
