@@ -3,14 +3,13 @@
 import atexit
 import os
 import sys
-import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from stable_baselines3.common.callbacks import BaseCallback
@@ -18,37 +17,19 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor, is_vecenv_wrapped
-from torch import Tensor
 
 from rl_lab.monitor import provenance
-from rl_lab.monitor.detector import Seen, new_detectors, observe_all
 from rl_lab.monitor.detectors.nonfinite import NonFinite
-from rl_lab.monitor.distributions import Distribution, Floats, Step
-from rl_lab.monitor.event import Finding
-from rl_lab.monitor.gradients import GradientRecorder
+from rl_lab.monitor.guard import Guard, new_guards
+from rl_lab.monitor.hands import TrainingHand
+from rl_lab.monitor.observer import Observer
 from rl_lab.monitor.off_policy import Watched
-from rl_lab.monitor.recorder import Recorder
+from rl_lab.monitor.on_policy import HELD_OUT, Pending
+from rl_lab.monitor.quantities import Level
 from rl_lab.monitor.reference import random_return
-from rl_lab.monitor.returns import EpisodeReturns, Mean, mean_of
-from rl_lab.monitor.rollout import Rollout, judge, judge_or_nan, read
-from rl_lab.monitor.update import Change, Update, measure
+from rl_lab.monitor.returns import EpisodeReturns
+from rl_lab.monitor.rollout import Rollout
 from rl_lab.monitor.wandb_run import Wish
-
-FIRST_EPISODES = 5
-"""Episodes that stand in for a random policy where none could be run: an untrained policy is close to one."""
-
-
-class _Before:
-    """What is kept from before an update until it is over."""
-
-    def __init__(self, model: Any) -> None:
-        self.rollout: Rollout = read(model)
-        self.old: Distribution
-        self.log_prob: Floats
-        self.old, self.log_prob = judge(model.policy, self.rollout)
-        self.parameters = _parameters(model.policy)
-        self.recorder = GradientRecorder(model.policy)
-        self.recorder.attach()
 
 
 class DivergenceMonitor(BaseCallback):
@@ -68,6 +49,11 @@ class DivergenceMonitor(BaseCallback):
 
     Args:
         out: the run directory; default runs/<time>-<env>-<algorithm>-s<seed> in the working directory.
+        level: how much is measured. "light": the policies before and after each update. "standard": also the
+            gradients, and a fixed set of held-out states. "full": also the KL after every gradient step, and what
+            the units of the networks do.
+        guards: what to do about events: "alert", "checkpoint", "stop", "rollback", "shrink", or guards with
+            settings of their own, as Rollback(factor=0.3); see rl_lab/monitor/guards/.
         wandb: None logs to the run that is active, if there is one. "online", "offline" or True starts a
             run (True: online if logged in, else offline). False: no W&B.
         random_return: return of a random policy on this task, the floor for performance_collapse. Default:
@@ -81,6 +67,8 @@ class DivergenceMonitor(BaseCallback):
         self,
         out: str | Path | None = None,
         *,
+        level: Literal["light", "standard", "full"] = "standard",
+        guards: Iterable[str | Guard] = ("alert",),
         wandb: Wish = None,
         random_return: float | Mapping[str, Any] | None = None,
         say: Callable[[str], None] | None = None,
@@ -92,45 +80,50 @@ class DivergenceMonitor(BaseCallback):
             raise ValueError(f'wandb must be None, True, False, "online" or "offline", got {wandb!r}')
         if every < 1:
             raise ValueError(f"every must be at least 1 environment step, got {every}")
+        self._level = level_named(level)
+        self._guards = tuple(guards)
+        new_guards(self._guards)  # a wrong name is said now, not when training begins
         self._every = every
         self._out = Path(out).absolute() if out is not None else None
         self._wandb: Wish = wandb
         self._random_wish = random_return
         self._say = say
         self._manifest = dict(manifest or {})
-        self._recorder: Recorder | None = None
-        self._before: _Before | None = None
+        self._observer: Observer | None = None
+        self._pending: Pending | None = None
+        self._held_out: Rollout | None = None
         self._off_policy: Watched | None = None
         self._watched: Any = None
-        self._update = 0
-        self._env_steps = 0
-        self._nonfinite: str | None = None
-        self._is_lost = False
+        self._clips: bool | None = None
+        self._is_over = False
         self.environment_broke: str | None = None
         """The sentence about the first NaN or infinity that an environment returned, if one did."""
-        self.last_row: Mapping[str, Any] | None = None
-        """The record of the last update."""
 
     @property
     def has_begun(self) -> bool:
         """Whether there is a run directory yet."""
-        return self._recorder is not None
+        return self._observer is not None
 
     @property
     def run_dir(self) -> Path:
         """The run directory; known once training has begun."""
-        return self._record.path
+        return self._observed.recorder.path
 
     @property
     def events(self) -> dict[str, int]:
         """How many events of each name there were."""
-        return dict(self._recorder.events) if self._recorder is not None else {}
+        return dict(self._observer.recorder.events) if self._observer is not None else {}
 
     @property
-    def _record(self) -> Recorder:
-        if self._recorder is None:
+    def last_row(self) -> Mapping[str, Any] | None:
+        """The record of the last update."""
+        return self._observer.last_row if self._observer is not None else None
+
+    @property
+    def _observed(self) -> Observer:
+        if self._observer is None:
             raise RuntimeError("the run directory is known once training has begun")
-        return self._recorder
+        return self._observer
 
     # What stable-baselines3 calls, in its order.
 
@@ -140,12 +133,12 @@ class DivergenceMonitor(BaseCallback):
                 "DivergenceMonitor watches on-policy algorithms (PPO, A2C, TRPO, RecurrentPPO, MaskablePPO) and "
                 f"off-policy ones (SAC, TD3, DQN, ...); {type(self.model).__name__} is neither"
             )
-        if self._before is not None:  # the last learn() was cut off inside an update, which never was
-            self._before.recorder.detach()
-            self._before = None
-        if self._watched is self.model and self._update and self.num_timesteps > 0:
-            if not self._record.is_open:
-                self._record.go_on()
+        if self._pending is not None:  # the last learn() was cut off inside an update, which never was
+            self._pending.detach()
+            self._pending = None
+        if self._watched is self.model and self._observed.updates and self.num_timesteps > 0:
+            if not self._observed.recorder.is_open:
+                self._observed.recorder.go_on()
             return
         self.close("failed", "training stopped before its end")
         self._begin()
@@ -156,23 +149,26 @@ class DivergenceMonitor(BaseCallback):
         self._finish_update()
 
     def _on_step(self) -> bool:
-        seen = self.locals
-        self._env_steps = self.num_timesteps
+        seen, observed = self.locals, self._observed
+        observed.env_steps = self.num_timesteps
         normalizer = self.model.get_vec_normalize_env()
         rewards = normalizer.get_original_reward() if normalizer is not None else seen["rewards"]
-        self._returns.step(rewards, seen["dones"], seen["infos"])
-        if self._nonfinite is None:
+        observed.returns.step(rewards, seen["dones"], seen["infos"])
+        if observed.nonfinite is None:
             finding = NonFinite.in_step(seen["new_obs"], rewards)
             if finding is None and seen["dones"].any():
                 finding = NonFinite.in_terminal(seen["infos"], seen["dones"])
             if finding is not None:
-                self._announce([finding], self._update + 1)
-                self.environment_broke = self._nonfinite
-        return not self._is_lost
+                observed.announce([finding], observed.updates + 1)
+                self.environment_broke = observed.nonfinite
+        return not self._is_over
 
     def _on_rollout_end(self) -> None:
-        if self._off_policy is None:
-            self._before = _Before(self.model)
+        if self._off_policy is not None:
+            return
+        self._pending = Pending(self.model, self._level, self._held_out, clips=self._clips is not False)
+        if self._held_out is None and self._level >= Level.STANDARD:
+            self._held_out = self._pending.rollout.some(HELD_OUT)
 
     def _on_training_end(self) -> None:
         if self._off_policy is not None:
@@ -188,55 +184,46 @@ class DivergenceMonitor(BaseCallback):
         A run that an environment broke has failed, one that went non-finite by itself has diverged,
         whatever the caller believes; only an interruption stays one.
         """
-        if self._recorder is None or self._watched is None or not self._record.is_open:
+        if self._observer is None or self._watched is None or not self._observer.recorder.is_open:
             return
-        before, self._before = self._before, None
-        if before is not None:
-            self._examine_broken_update(before)
+        observed = self._observer
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            found = pending.broken()
+            if observed.nonfinite is None:
+                observed.announce(found, observed.updates + 1)
         if self._off_policy is not None:
             self._look_at_parameters(self._off_policy)
-            if status == "failed" and self._nonfinite is None and not self._off_policy.can_act():
-                self._announce([NonFinite.in_output(self._off_policy.parameters())], self._update + 1)
-        if self._nonfinite is not None and status != "interrupted":
-            status, reason = ("failed" if self.environment_broke else "diverged"), self._nonfinite
-        if status == "diverged":
-            self._announce([_ended_nonfinite()], self._update)
-        smooth = self._returns.smooth()
-        self._record.close(
-            status,
-            reason,
-            return_final=smooth.mean if smooth else None,
-            updates=self._update,
-            env_steps=self._env_steps,
-        )
+            if status == "failed" and observed.nonfinite is None and not self._off_policy.can_act():
+                observed.announce([NonFinite.in_output(self._off_policy.parameters())], observed.updates + 1)
+        if observed.nonfinite is not None and status != "interrupted":
+            status, reason = ("failed" if self.environment_broke else "diverged"), observed.nonfinite
+        observed.close(status, reason)
         # Last, because the status matters more: what can go wrong here is a full disk.
         try:
-            _save_policy(self._watched.policy, self.run_dir / "checkpoints" / "final.safetensors")
+            save_policy(self._watched.policy.state_dict(), self.run_dir / "checkpoints" / "final.safetensors")
         except Exception as error:
-            self._record.say(f"the final policy could not be saved ({error})")
+            observed.recorder.say(f"the final policy could not be saved ({error})")
 
     def _begin(self) -> None:
-        self._update, self._env_steps, self._nonfinite, self._is_lost = 0, 0, None, False
+        self._held_out, self._clips, self._is_over = None, None, False
         self._watched = self.model
         self._off_policy = Watched(self.model) if isinstance(self.model, OffPolicyAlgorithm) else None
-        self.environment_broke = self.last_row = None
-        self._detectors = new_detectors()
+        self.environment_broke = None
         monitored = is_vecenv_wrapped(self.training_env, VecMonitor) or any(
             self.training_env.env_is_wrapped(Monitor)
         )
-        self._returns = EpisodeReturns(self.training_env.num_envs, monitored=monitored)
-        self._clock = time.perf_counter()
-        self._random = self._measure_random()
-        started = provenance.now()
-        described = {**provenance.identity(self.model), **self._manifest}
-        described = {
-            "steps": self.locals.get("total_timesteps"),
-            "study": None,
-            **described,
-            "started": started,
-            "random_return": self._random,
-        }
-        self._recorder = Recorder(self._out, described, self._wandb, self._say)
+        described = {"steps": self.locals.get("total_timesteps"), "study": None}
+        self._observer = Observer(
+            self._out,
+            {**described, **provenance.identity(self.model), **self._manifest},
+            returns=EpisodeReturns(self.training_env.num_envs, monitored=monitored),
+            random=self._measure_random(),
+            level=self._level,
+            guards=self._guards,
+            wandb=self._wandb,
+            say=self._say,
+        )
         atexit.register(_abandoned, weakref.ref(self))  # after wandb's own hook, so that it runs before
 
     def _measure_random(self) -> dict[str, Any] | None:
@@ -252,121 +239,65 @@ class DivergenceMonitor(BaseCallback):
             return None
 
     def _finish_update(self) -> None:
-        before, self._before = self._before, None
-        if before is None:
+        pending, self._pending = self._pending, None
+        if pending is None:
             return
-        gradients = before.recorder.detach()
-        new, log_prob = judge_or_nan(self.model.policy, before.rollout, before.old)
-        update = Update(
-            step=Step(before.old, new, log_prob - before.log_prob),
-            rollout=before.rollout,
-            gradients=gradients,
-            old_parameters=before.parameters,
-            new_parameters=_parameters(self.model.policy),
+        update = pending.finish()
+        if self._clips is None and update.gradients is not None:
+            # It clips elsewhere, or not at all: from now on hooks listen.
+            self._clips = bool(len(update.gradients.norms))
+        outcome = getattr(self.model, "outcome", None)
+        self._observed.conclude(
+            update,
+            env_steps=self.num_timesteps,
+            outcome=getattr(outcome, "name", None),
+            hand=TrainingHand(self.model, pending, self._observed, self._stop),
         )
-        self._conclude(update)
+        if self._observed.nonfinite is None:
+            self.environment_broke = None
 
     def _follow(self, watched: Watched, least: int) -> None:
         """Look at the parameters after a round of training; a record once a stretch has `least` steps."""
         self._look_at_parameters(watched)
         if watched.length >= least:
-            self._conclude(watched.end_stretch())
-
-    def _conclude(self, update: Change) -> None:
-        """Measure a change of the policy, record it, and announce what the detectors find in it."""
-        self._update += 1
-        smooth, returned = self._returns.smooth(), self._take_returns()
-        outcome = getattr(self.model, "outcome", None)
-        row: dict[str, Any] = {
-            "update": self._update,
-            "env_steps": self.num_timesteps,
-            "seconds": time.perf_counter() - self._clock,
-            "outcome": getattr(outcome, "name", None),
-            **measure(update),
-            **returned,
-            # Under SB3's own names: they are other quantities than the monitor's.
-            **{k: v for k, v in self.logger.name_to_value.items() if k.startswith("train/")},
-        }
-        self.last_row = row
-        self._record.update(row)
-        seen = Seen(row, update, smooth, self._returns.total, self._random_mean())
-        self._announce_new(observe_all(self._detectors, seen))
+            # A replay buffer keeps a NaN, and training never loses one.
+            self._observed.conclude(
+                watched.end_stretch(),
+                env_steps=self.num_timesteps,
+                hand=TrainingHand(self.model, None, self._observed, self._stop),
+                keeps_nonfinite=True,
+            )
 
     def _look_at_parameters(self, watched: Watched) -> None:
         """Has training made a parameter NaN? Nothing that is learned from then on can be used."""
-        name = None if self._is_lost else watched.first_nonfinite()
+        name = None if self._is_over else watched.first_nonfinite()
         if name is not None:
-            self._is_lost = True
-            if self._nonfinite is None:
-                self._announce([NonFinite.in_parameter(name)], self._update + 1)
+            self._is_over = True
+            if self._observed.nonfinite is None:
+                self._observed.announce([NonFinite.in_parameter(name)], self._observed.updates + 1)
 
-    def _take_returns(self) -> dict[str, Any]:
-        """The columns about episodes; the first episodes become the reference where there is no better one."""
-        fresh, smooth = self._returns.take(), self._returns.smooth()
-        if self._random is None and smooth is not None and smooth.episodes >= FIRST_EPISODES:
-            self._random = {**smooth.__dict__, "how": "first episodes"}
-            self._record.note(random_return=self._random)
-        return {
-            "return_mean": mean_of([episode.paid for episode in fresh]).mean if fresh else None,
-            "return_smooth": smooth.mean if smooth else None,
-            "length_mean": mean_of([episode.length for episode in fresh]).mean if fresh else None,
-            "episodes": self._returns.total,
-        }
-
-    def _announce_new(self, findings: list[Finding]) -> None:
-        """Announce, but what follows from a NaN that was announced when it came is not announced again."""
-        nonfinite = [f for f in findings if f.event == NonFinite.name]
-        if self._nonfinite is not None:
-            findings = [f for f in findings if f.event != NonFinite.name]
-        # What an update has survived is over; a replay buffer keeps a NaN, and training never loses one.
-        if not nonfinite and self._off_policy is None:
-            self._nonfinite = self.environment_broke = None
-        self._announce(findings, self._update)
-
-    def _examine_broken_update(self, before: "_Before") -> None:
-        """train() raised: was a number not finite before it did?"""
-        _, log_prob = judge_or_nan(self.model.policy, before.rollout, before.old)
-        found = NonFinite.in_update(
-            before.rollout,
-            before.recorder.detach(),
-            _parameters(self.model.policy),
-            policy_is_bad=bool(np.isnan(log_prob).any()),
-        )
-        if self._nonfinite is None:
-            self._announce(found, self._update + 1)
-
-    def _random_mean(self) -> Mean | None:
-        r = self._random
-        return Mean(float(r["mean"]), float(r["stderr"]), int(r["episodes"])) if r else None
-
-    def _announce(self, findings: list[Finding], update: int) -> None:
-        for event in self._record.announce(findings, update, self._env_steps):
-            if event.event == NonFinite.name:
-                self._nonfinite = event.sentence()
+    def _stop(self, reason: str) -> None:
+        del reason
+        self._is_over = True
 
 
-def _parameters(policy: torch.nn.Module) -> Tensor:
-    return torch.cat([p.detach().reshape(-1) for p in policy.parameters()])
+def level_named(name: str) -> Level:
+    """The level of this name; ValueError with the nearest valid one."""
+    levels = {level.name.lower(): level for level in Level}
+    if name not in levels:
+        near = get_close_matches(str(name), levels, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{name!r} is not a level.{hint} (levels: {', '.join(levels)})")
+    return levels[name]
 
 
-def _save_policy(policy: torch.nn.Module, path: Path) -> None:
+def save_policy(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write a policy's state_dict; the file is whole or not there."""
     path.parent.mkdir(exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     # Clones, because safetensors refuses tensors that share memory, as shared feature extractors do.
-    save_file(
-        {name: value.detach().clone().contiguous() for name, value in policy.state_dict().items()}, unfinished
-    )
+    save_file({name: value.detach().clone().contiguous() for name, value in state.items()}, unfinished)
     os.replace(unfinished, path)
-
-
-def _ended_nonfinite() -> Finding:
-    return Finding(
-        event="performance_collapse",
-        value=1.0,
-        threshold=None,
-        message="the run ended with non-finite numbers",
-        details={"cause": NonFinite.name},
-    )
 
 
 def _abandoned(reference: "weakref.ref[DivergenceMonitor]") -> None:

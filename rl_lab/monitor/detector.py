@@ -2,32 +2,61 @@
 
 import importlib
 import inspect
+import math
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from rl_lab.monitor import detectors
+from rl_lab.monitor.distributions import Floats
 from rl_lab.monitor.event import Finding
+from rl_lab.monitor.limits import NO_LIMITS, Limits
 from rl_lab.monitor.quantities import NotApplicable
-from rl_lab.monitor.returns import Mean
-from rl_lab.monitor.update import Change
+from rl_lab.monitor.returns import WINDOW, Mean
+from rl_lab.monitor.update import Update
+
+HISTORY = 64
+"""Updates that are remembered."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Everything known after one update."""
+    """Everything known after one update; what a detector decides by is in the rows, so that recorded runs can be
+    judged again (`judge`), and `update` is for what it tells beside."""
 
     row: Mapping[str, Any]
     """The update's record: every quantity by name."""
-    update: Change
-    smooth: Mean | None
-    """The smoothed return so far."""
-    episodes: int
-    """Episodes ended since the run began."""
-    random: Mean | None
+    history: Sequence[Mapping[str, Any]] = ()
+    """The records before it, the newest last; at most HISTORY of them."""
+    random: Mean | None = None
     """Return of a random policy on this task."""
+    limits: Limits = NO_LIMITS
+    """What the update rule promises."""
+    update: Update | None = None
+    """The change itself; None where a recorded run is judged again."""
+
+    @property
+    def smooth(self) -> Mean | None:
+        """The smoothed return so far."""
+        mean, error = self.row.get("return_smooth"), self.row.get("return_stderr")
+        if mean is None:
+            return None
+        return Mean(mean, math.inf if error is None else error, min(WINDOW, self.episodes))
+
+    @property
+    def episodes(self) -> int:
+        """Episodes ended since the run began."""
+        return int(self.row.get("episodes") or 0)
+
+    def before(self, quantity: str, most: int = 10**9) -> Floats:
+        """Finite values of a quantity in the updates before this one, the newest last; at most `most` of them."""
+        values = (row.get(quantity) for row in self.history[-most:])
+        return np.array([v for v in values if v is not None and math.isfinite(v)], dtype=np.float64)
 
 
 class Detector(ABC):
@@ -50,6 +79,19 @@ def observe_all(detectors: Iterable[Detector], seen: Seen) -> list[Finding]:
         except NotApplicable:
             continue
     return findings
+
+
+def judge(
+    rows: Iterable[Mapping[str, Any]], random: Mean | None = None, limits: Limits | None = None
+) -> list[tuple[int, Finding]]:
+    """What the detectors find in recorded rows, each with its update; as they did, or would have, in training."""
+    watching, history = new_detectors(), deque[Mapping[str, Any]](maxlen=HISTORY)
+    found: list[tuple[int, Finding]] = []
+    for row in rows:
+        seen = Seen(row, tuple(history), random, limits or NO_LIMITS)
+        found += [(int(row["update"]), finding) for finding in observe_all(watching, seen)]
+        history.append(row)
+    return found
 
 
 def new_detectors() -> list[Detector]:

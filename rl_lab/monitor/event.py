@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from rl_lab.monitor.precursors import Precursor
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -15,7 +17,9 @@ class Finding:
     message: str
     """One clause with numbers, for people."""
     epoch: int | None = None
+    """Pass over the rollout, from 0, in which it happened; None where that is not known."""
     minibatch: int | None = None
+    """Gradient step of the update, from 0, in which it happened."""
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -27,6 +31,8 @@ class Event(Finding):
     run: str
     update: int
     env_steps: int
+    precursors: tuple[Precursor, ...] = ()
+    """Quantities that had left their normal band before it, the earliest first."""
 
     def row(self) -> dict[str, Any]:
         """The line, identity first."""
@@ -36,4 +42,12 @@ class Event(Finding):
 
     def sentence(self) -> str:
         """One line for the console and the alert."""
-        return f"{self.event} at update {self.update} ({self.env_steps:,} env steps): {self.message}"
+        return f"{self.event} at update {self.update} ({self.env_steps:,} env steps): {self.message}{self._warned()}"
+
+    def _warned(self) -> str:
+        ahead = [p for p in self.precursors if p.lead > 0][:3]
+        if not ahead:
+            return ""
+        return "; before it: " + ", ".join(
+            f"{p.quantity} out of its band {p.lead} updates ahead" for p in ahead
+        )

@@ -1,7 +1,7 @@
 """Gradient norms before clipping, read where backward() leaves them, without touching anyone's train()."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,19 @@ class Gradients:
     norms: NDArray[np.float64]
     """Shape [minibatches, parameters]; -inf where a backward pass did not reach a parameter."""
     names: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, rows: Sequence[tuple[tuple[int, ...], tuple[Tensor, ...]]], names: tuple[str, ...]
+    ) -> "Gradients":
+        """Each backward pass by the columns it reached and their norms, still on the device."""
+        norms = np.full((len(rows), len(names)), -np.inf)
+        if rows:
+            # One transfer for the whole update; a stack per backward pass would cost as much as the norms.
+            values = torch.stack([norm for _, row in rows for norm in row]).cpu().double().numpy()
+            numbers = [number for number, (reached, _) in enumerate(rows) for _ in reached]
+            norms[numbers, [column for reached, _ in rows for column in reached]] = values
+        return cls(norms, names)
 
     def total(self, part: str = "all") -> NDArray[np.float64]:
         """Norm over the parameters of "policy", "value" or "all", per minibatch that reached any of them."""
@@ -71,13 +84,7 @@ class GradientRecorder:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        norms = np.full((len(self._rows), len(self._names)), -np.inf)
-        if self._rows:
-            # One transfer for the whole update; a stack per backward pass would cost as much as the norms.
-            values = torch.stack([norm for _, row in self._rows for norm in row]).cpu().double().numpy()
-            rows = [row for row, (reached, _) in enumerate(self._rows) for _ in reached]
-            norms[rows, [column for reached, _ in self._rows for column in reached]] = values
-        return Gradients(norms, self._names)
+        return Gradients.of(self._rows, self._names)
 
     def _hook(self, index: int) -> Callable[[Tensor], None]:
         mine = weakref.ref(self)  # a hook that outlives its recorder must not keep it, or grow it

@@ -1,6 +1,5 @@
 """Off-policy algorithms: no rollout and no old policy, so no exact KL; what can be seen from outside for little."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,36 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from rl_lab.monitor.distributions import Step
-from rl_lab.monitor.gradients import Gradients
-from rl_lab.monitor.quantities import NotApplicable
-from rl_lab.monitor.rollout import Rollout
+from rl_lab.monitor.update import Update
 
 TARGET = "_target"
 """How the names of SB3's target networks end: they follow the others and are not trained."""
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """The parameters at two moments, some environment steps apart."""
-
-    old_parameters: Tensor
-    new_parameters: Tensor
-
-    @property
-    def step(self) -> Step:
-        """Nobody has collected states that old and new policy could be compared on."""
-        raise NotApplicable
-
-    @property
-    def rollout(self) -> Rollout:
-        """There is a buffer of old transitions in its place."""
-        raise NotApplicable
-
-    @property
-    def gradients(self) -> Gradients:
-        """Those of several losses with parameters of their own; no norm of them all would mean much."""
-        raise NotApplicable
 
 
 class Watched:
@@ -58,10 +31,14 @@ class Watched:
         """Environment steps since the stretch began."""
         return int(self._model.num_timesteps) - self._began
 
-    def end_stretch(self) -> Stretch:
+    def end_stretch(self) -> Update:
         """End this stretch here and begin the next."""
         new = self.parameters()
-        stretch = Stretch(self._old, new)
+        stretch = Update(
+            old_parameters=self._old,
+            new_parameters=new,
+            logged={k: v for k, v in self._model.logger.name_to_value.items() if k.startswith("train/")},
+        )
         self._old, self._began = new, self._model.num_timesteps
         return stretch
 

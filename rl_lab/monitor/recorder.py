@@ -2,12 +2,13 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rl_lab.monitor import provenance
 from rl_lab.monitor.event import Event, Finding
+from rl_lab.monitor.precursors import Precursor
 from rl_lab.monitor.run_directory import RunDirectoryError, RunWriter, process_identity
 from rl_lab.monitor.wandb_run import WandbRun, Wish, open_run
 
@@ -67,7 +68,13 @@ class Recorder:
         if self._wandb is not None:
             self._wandb.update(row)
 
-    def announce(self, findings: Iterable[Finding], update: int, env_steps: int) -> list[Event]:
+    def announce(
+        self,
+        findings: Iterable[Finding],
+        update: int,
+        env_steps: int,
+        precursors: Sequence[Precursor] = (),
+    ) -> list[Event]:
         """Give findings their place, and record and say them; the events are on disk when this returns."""
         events = []
         for finding in findings:
@@ -77,6 +84,7 @@ class Recorder:
                 run=self._writer.manifest["run_id"],
                 update=update,
                 env_steps=env_steps,
+                precursors=tuple(precursors),
             )
             self.events[event.event] = self.events.get(event.event, 0) + 1
             self._writer.event(event.row())

@@ -1,7 +1,7 @@
 """What one rollout of a stable-baselines3 algorithm held, and what a policy says about its states."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,17 +24,41 @@ Observations = Tensor | dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Rollout:
-    """One rollout, flattened environment by environment: row = env * n_steps + step."""
+    """One rollout, flattened environment by environment: row = env * n_steps + step.
+
+    An array is None where the training has none, as outside stable-baselines3.
+    """
 
     observations: Observations
     actions: Tensor
-    rewards: NDArray[np.float32]
-    values: NDArray[np.float32]
-    returns: NDArray[np.float32]
-    advantages: NDArray[np.float32]
     n_steps: int
-    context: dict[str, Any]
+    log_probs: NDArray[np.float32] | None = None
+    """[N] log pi(a|s), stored when the action was taken."""
+    rewards: NDArray[np.float32] | None = None
+    values: NDArray[np.float32] | None = None
+    returns: NDArray[np.float32] | None = None
+    advantages: NDArray[np.float32] | None = None
+    context: dict[str, Any] = field(default_factory=dict)
     """What else the policy needs: action masks, or recurrent states and episode starts."""
+
+    def __len__(self) -> int:
+        return int(self.actions.shape[0])
+
+    def some(self, most: int) -> "Rollout":
+        """At most so many of its rows, with what a policy needs to judge them: spread evenly over the rollout, or,
+        because a recurrent policy must run along it, the beginning of environment 0."""
+        if "lstm_states" in self.context:
+            rows = np.arange(min(most, self.n_steps))
+            context = {
+                "episode_starts": self.context["episode_starts"][rows],
+                "lstm_states": tuple(state[:, :1] for state in self.context["lstm_states"]),
+            }
+        else:
+            rows = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(int))
+            context = {name: part[rows] for name, part in self.context.items()}
+        seen = self.observations
+        observations = {k: v[rows] for k, v in seen.items()} if isinstance(seen, dict) else seen[rows]
+        return Rollout(observations, self.actions[rows], len(rows), context=context)
 
     def place(self, row: int) -> dict[str, int]:
         """Environment and step of a row."""
@@ -78,11 +102,12 @@ def read(model: Any) -> Rollout:
     return Rollout(
         observations=observations,
         actions=actions.long().flatten() if _is_discrete(model) else actions,
+        n_steps=buffer.buffer_size,
+        log_probs=flat(buffer.log_probs).ravel(),
         rewards=flat(buffer.rewards).ravel(),
         values=flat(buffer.values).ravel(),
         returns=flat(buffer.returns).ravel(),
         advantages=flat(buffer.advantages).ravel(),
-        n_steps=buffer.buffer_size,
         context=context,
     )
 

@@ -4,64 +4,61 @@ import ast
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Protocol
 
 import numpy as np
 from torch import Tensor
 
 from rl_lab.monitor import quantities
-from rl_lab.monitor.distributions import Step
+from rl_lab.monitor.activations import Activations
+from rl_lab.monitor.distributions import Floats, Step
 from rl_lab.monitor.gradients import Gradients
+from rl_lab.monitor.limits import NO_LIMITS, Limits
+from rl_lab.monitor.path import KLPath
+from rl_lab.monitor.quantities import Level
 from rl_lab.monitor.rollout import Rollout
 
 
-class Change(Protocol):
-    """What quantities and detectors may ask of a change; what it cannot tell raises NotApplicable."""
-
-    @property
-    def step(self) -> Step:
-        """The policies before and after on the same states."""
-
-    @property
-    def rollout(self) -> Rollout:
-        """The states, and what was done and paid in them."""
-
-    @property
-    def gradients(self) -> Gradients:
-        """Norms of the gradients that made it."""
-
-    @property
-    def old_parameters(self) -> Tensor:
-        """All parameters before it, flat."""
-
-    @property
-    def new_parameters(self) -> Tensor:
-        """All parameters after it, flat."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Update:
-    """pi_old collected the rollout; pi_new is the policy after the whole update."""
+    """pi_old collected the rollout; pi_new is the policy after the whole update.
 
-    step: Step
-    rollout: Rollout
-    gradients: Gradients
-    old_parameters: Tensor
+    A part is None where the algorithm or the level has none; quantities ask for it with `given`.
+    """
+
+    step: Step | None = None
+    """Both policies on all states of the rollout."""
+    rollout: Rollout | None = None
+    behaviour_log_ratio: Floats | None = None
+    """[N] log pi(a|s) judged before the first gradient step, less what was stored when a was taken."""
+    probe: Step | None = None
+    """Both policies on the fixed held-out states."""
+    gradients: Gradients | None = None
+    path: KLPath | None = None
+    """The KL after each gradient step; looking at it costs a forward pass each."""
+    activations: Activations | None = None
+    """What the units of the networks did on the rollout's states, after the update."""
+    old_parameters: Tensor | None = None
     """All parameters before the update, flat."""
-    new_parameters: Tensor
+    new_parameters: Tensor | None = None
+    optimizer: Tensor | None = None
+    """State of the optimizer after the update, flat; moments only, not its counters."""
+    limits: Limits = NO_LIMITS
+    """What the rule promises."""
+    logged: Mapping[str, float] = field(default_factory=dict)
+    """What the algorithm logged itself, under its own names."""
 
 
-Quantity = Callable[[Change], float]
+Quantity = Callable[[Update], float]
 
 
 @cache
-def all_quantities() -> dict[str, Quantity]:
+def all_quantities(level: Level = Level.FULL) -> dict[str, Quantity]:
     """Every public function in rl_lab/monitor/quantities/: its name is a column, its docstring the legend.
 
-    It takes a Change and returns a float, or raises NotApplicable.
+    It takes an Update and returns a float, or raises NotApplicable. Those of the level and below are returned.
     """
     found: dict[str, Quantity] = {}
     for module in pkgutil.iter_modules(quantities.__path__):
@@ -76,7 +73,7 @@ def all_quantities() -> dict[str, Quantity]:
             if name in found:
                 raise TypeError(f"{where} is defined twice; a column has one definition")
             found[name] = function
-    return found
+    return {name: f for name, f in found.items() if getattr(f, "level", Level.STANDARD) <= level}
 
 
 def _functions(source: str) -> list[str]:
@@ -85,11 +82,11 @@ def _functions(source: str) -> list[str]:
     return [n.name for n in body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_")]
 
 
-def measure(update: Change) -> dict[str, float | None]:
+def measure(update: Update, level: Level = Level.STANDARD) -> dict[str, float | None]:
     """All quantities of one change; None where a quantity does not apply to this algorithm or policy."""
     row: dict[str, float | None] = {}
     with np.errstate(all="ignore"):  # a non-finite result is a finding here, not an accident
-        for name, quantity in all_quantities().items():
+        for name, quantity in all_quantities(level).items():
             try:
                 row[name] = float(quantity(update))
             except quantities.NotApplicable:

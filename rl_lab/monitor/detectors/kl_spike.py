@@ -1,12 +1,13 @@
 """A KL spike: one update moved the policy much further than the updates before it, or simply too far."""
 
 import math
-from collections import deque
+from typing import Any
 
 import numpy as np
 
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
+from rl_lab.monitor.update import Update
 
 FLOOR = 0.05
 """Nats. Below it no update is a spike: five times TRPO's usual limit, the upper end of healthy PPO."""
@@ -39,18 +40,13 @@ class KLSpike(Detector):
 
     name = "kl_spike"
 
-    def __init__(self) -> None:
-        self._trailing: deque[float] = deque(maxlen=WINDOW)
-
     def observe(self, seen: Seen) -> list[Finding]:
         """A spike is kl_mean above the threshold; NaN is no spike but a non-finite event."""
-        kl = seen.row["kl_mean"]
+        kl = seen.row.get("kl_mean")
         if kl is None or math.isnan(kl):
             return []
-        before = np.array(self._trailing)
+        before = seen.before("kl_mean", WINDOW)
         threshold = spike_threshold(before)
-        if math.isfinite(kl):
-            self._trailing.append(kl)
         if kl <= threshold:
             return []
         usual = f", usually {np.median(before):.2g}" if len(before) else ""
@@ -61,25 +57,24 @@ class KLSpike(Detector):
                 threshold=threshold,
                 message=f"kl_mean {kl:.3g} nats against a threshold of {threshold:.2g}{usual}; "
                 f"kl_max {seen.row['kl_max']:.3g}, ratio up to {seen.row['ratio_max']:.3g}",
-                details={"worst_states": _worst_states(seen), "kl_per_dimension": _dimensions(seen)},
+                details=_worst(seen.update),
             )
         ]
 
 
-def _worst_states(seen: Seen, count: int = 3) -> list[dict[str, object]]:
-    kl = seen.update.step.kl
-    rollout = seen.update.rollout
-    worst = np.argsort(kl)[::-1][:count]
-    return [
-        {
-            "row": int(i),
-            **rollout.place(int(i)),
-            "kl": float(kl[i]),
-            "observation": rollout.observation(int(i)),
-        }
-        for i in worst
-    ]
-
-
-def _dimensions(seen: Seen) -> list[float]:
-    return [float(v) for v in seen.update.step.kl_per_dimension.mean(axis=0)]
+def _worst(update: Update | None, count: int = 3) -> dict[str, Any]:
+    """The states whose action distribution moved most, and how far each action dimension did."""
+    if update is None or update.step is None:
+        return {}
+    kl, rollout = update.step.kl, update.rollout
+    worst = [{"row": int(i), "kl": float(kl[i])} for i in np.argsort(kl)[::-1][:count]]
+    if rollout is not None:
+        worst = [
+            {**state, **rollout.place(row), "observation": rollout.observation(row)}
+            for state in worst
+            for row in [int(state["row"])]
+        ]
+    return {
+        "worst_states": worst,
+        "kl_per_dimension": [float(v) for v in update.step.kl_per_dimension.mean(axis=0)],
+    }

@@ -43,6 +43,8 @@ class NonFinite(Detector):
             loss is not None and not math.isfinite(loss)
         )
         update = seen.update
+        if update is None or update.rollout is None or update.step is None:
+            return []
         return self.in_update(
             update.rollout,
             update.gradients,
@@ -84,8 +86,8 @@ class NonFinite(Detector):
     @staticmethod
     def in_update(
         rollout: Rollout,
-        gradients: Gradients,
-        parameters: Tensor,
+        gradients: Gradients | None,
+        parameters: Tensor | None,
         *,
         loss_is_bad: bool = False,
         policy_is_bad: bool = False,
@@ -94,22 +96,24 @@ class NonFinite(Detector):
         finding = _in_rollout(rollout)
         if finding is not None:
             return [finding]
-        gradient = gradients.first_nonfinite()
+        gradient = gradients.first_nonfinite() if gradients is not None else None
         if gradient is not None:
             minibatch, name = gradient
             return [_finding("gradient", f"gradient of {name} in minibatch {minibatch}", minibatch=minibatch)]
         if loss_is_bad:
             return [_finding("loss", "the loss of a minibatch, from finite inputs")]
-        index = first_nonfinite(parameters.detach().cpu().numpy())
+        index = None if parameters is None else first_nonfinite(parameters.detach().cpu().numpy())
         if index is not None:
             return [_finding("parameter", f"parameter number {index} after a step")]
         return [NonFinite.in_output(parameters)] if policy_is_bad else []
 
     @staticmethod
-    def in_output(parameters: Tensor) -> Finding:
+    def in_output(parameters: Tensor | None) -> Finding:
         """The policy's output, where no parameter is to blame."""
-        largest = float(parameters.detach().abs().max())
-        words = f"the policy's output, though all parameters are finite (the largest is {largest:.3g})"
+        words = "the policy's output"
+        if parameters is not None:
+            largest = float(parameters.detach().abs().max())
+            words += f", though all parameters are finite (the largest is {largest:.3g})"
         return _finding("policy", words)
 
     @staticmethod
@@ -131,7 +135,7 @@ def _in_rollout(rollout: Rollout) -> Finding | None:
         ("advantage", "advantage", rollout.advantages),
     ]
     for quantity, words, array in columns:
-        index = first_nonfinite(array)
+        index = None if array is None else first_nonfinite(array)
         if index is not None:
             row = index // max(1, int(np.prod(array.shape[1:])))
             place = rollout.place(row)

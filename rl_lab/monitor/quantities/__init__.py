@@ -1,5 +1,45 @@
-"""The columns of updates.jsonl: one public function each, found by looking into this folder."""
+"""The columns of updates.jsonl: one public function each, found by looking into this folder.
+
+A quantity takes an update `u` and returns a float; its name is the column, its docstring the legend with the
+unit. It asks for the parts of the update that it needs with `given`, and is measured from the level `standard`
+on unless it is marked with `from_level`.
+"""
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, TypeVar
+
+Part = TypeVar("Part")
+Marked = TypeVar("Marked", bound=Callable[..., Any])
+
+
+class Level(IntEnum):
+    """How much is measured: what each costs is measured by benchmarks/monitor_overhead.py."""
+
+    LIGHT = 0
+    """The policies before and after, on the states of the rollout."""
+    STANDARD = 1
+    """Also gradients, a fixed set of held-out states, and the parameters after every gradient step."""
+    FULL = 2
+    """Also the KL after every gradient step, and what the units of the networks do."""
 
 
 class NotApplicable(Exception):  # noqa: N818 - it is an answer, not an error
     """Raised by a quantity that has no meaning for this policy or algorithm; recorded as missing."""
+
+
+def given(part: Part | None) -> Part:
+    """The part of an update, or NotApplicable where this algorithm or level has none."""
+    if part is None:
+        raise NotApplicable
+    return part
+
+
+def from_level(level: Level) -> Callable[[Marked], Marked]:
+    """Mark a quantity as measured from this level on."""
+
+    def mark(quantity: Marked) -> Marked:
+        quantity.__dict__["level"] = level
+        return quantity
+
+    return mark

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rl_lab.monitor.distributions import Gaussian
-from rl_lab.monitor.quantities import NotApplicable
+from rl_lab.monitor.quantities import NotApplicable, given
 
 if TYPE_CHECKING:
     from rl_lab.monitor.update import Update
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 def kl_mean(u: "Update") -> float:
     """Mean over the rollout's states of KL(pi_old || pi_new), summed over action dimensions [nats]."""
-    return float(u.step.kl.mean())
+    return float(given(u.step).kl.mean())
 
 
 def kl_p95(u: "Update") -> float:
     """95th percentile over states of KL(pi_old || pi_new) [nats]."""
-    return _percentile(u.step.kl, 95)
+    return _percentile(given(u.step).kl, 95)
 
 
 def kl_p99(u: "Update") -> float:
     """99th percentile over states of KL(pi_old || pi_new) [nats]."""
-    return _percentile(u.step.kl, 99)
+    return _percentile(given(u.step).kl, 99)
 
 
 def kl_max(u: "Update") -> float:
     """Largest KL(pi_old || pi_new) of any state of the rollout [nats]."""
-    return float(u.step.kl.max())
+    return float(given(u.step).kl.max())
 
 
 def reverse_kl_mean(u: "Update") -> float:
     """Mean over states of KL(pi_new || pi_old), the direction that TRPO codes often log [nats]."""
-    return float(u.step.reverse_kl.mean())
+    return float(given(u.step).reverse_kl.mean())
 
 
 def kl_mean_shift(u: "Update") -> float:
@@ -50,12 +50,13 @@ def kl_covariance(u: "Update") -> float:
 
 def total_variation(u: "Update") -> float:
     """Sample estimate of the mean total variation, E|ratio - 1| / 2 over the actions taken [0..1 in mean]."""
-    return float(np.abs(u.step.ratio - 1).mean() / 2)
+    return float(np.abs(given(u.step).ratio - 1).mean() / 2)
 
 
 def _gaussians(u: "Update") -> tuple[Gaussian, Gaussian]:
-    if isinstance(u.step.old, Gaussian) and isinstance(u.step.new, Gaussian):
-        return u.step.old, u.step.new
+    old, new = given(u.step).old, given(u.step).new
+    if isinstance(old, Gaussian) and isinstance(new, Gaussian):
+        return old, new
     raise NotApplicable
 
 

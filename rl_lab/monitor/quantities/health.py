@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rl_lab.monitor.distributions import Gaussian
-from rl_lab.monitor.quantities import NotApplicable
+from rl_lab.monitor.quantities import NotApplicable, given
 
 if TYPE_CHECKING:
     from rl_lab.monitor.update import Update
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def entropy(u: "Update") -> float:
     """Mean over states of the entropy of pi_new [nats]; of the Gaussian before squashing, if it is squashed."""
-    return float(u.step.new.entropy().mean())
+    return float(given(u.step).new.entropy().mean())
 
 
 def log_std_min(u: "Update") -> float:
@@ -28,18 +28,21 @@ def log_std_max(u: "Update") -> float:
 
 def explained_variance(u: "Update") -> float:
     """1 - Var(return - value) / Var(return) of the rollout, values as they were before the update [<= 1]."""
-    variance = np.var(u.rollout.returns, dtype=np.float64)
+    rollout = given(u.rollout)
+    returns, values = given(rollout.returns), given(rollout.values)
+    variance = np.var(returns, dtype=np.float64)
     if variance == 0:
         raise NotApplicable
-    return float(1 - np.var(u.rollout.returns - u.rollout.values, dtype=np.float64) / variance)
+    return float(1 - np.var(returns - values, dtype=np.float64) / variance)
 
 
 def value_scale(u: "Update") -> float:
     """Root mean square of the value predictions on the rollout [units of return]."""
-    return float(np.sqrt(np.mean(u.rollout.values.astype(np.float64) ** 2)))
+    return float(np.sqrt(np.mean(given(given(u.rollout).values).astype(np.float64) ** 2)))
 
 
 def _gaussian(u: "Update") -> Gaussian:
-    if isinstance(u.step.new, Gaussian):
-        return u.step.new
+    new = given(u.step).new
+    if isinstance(new, Gaussian):
+        return new
     raise NotApplicable

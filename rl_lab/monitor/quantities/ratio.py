@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rl_lab.monitor.quantities import given
+
 if TYPE_CHECKING:
     from rl_lab.monitor.update import Update
 
@@ -13,21 +15,21 @@ WIDTH = 0.2
 
 def ratio_max(u: "Update") -> float:
     """Largest ratio of any sample [1 = unchanged]."""
-    return float(u.step.ratio.max())
+    return float(given(u.step).ratio.max())
 
 
 def ratio_p99(u: "Update") -> float:
     """99th percentile of the ratio [1 = unchanged]."""
-    return float(np.percentile(u.step.ratio, 99, method="higher"))
+    return float(np.percentile(given(u.step).ratio, 99, method="higher"))
 
 
 def ratio_outside(u: "Update") -> float:
     """Fraction of samples whose ratio left 1 ± 0.2 [0..1]; the same band for every rule."""
-    return float((np.abs(u.step.ratio - 1) > WIDTH).mean())
+    return float((np.abs(given(u.step).ratio - 1) > WIDTH).mean())
 
 
 def effective_sample_size(u: "Update") -> float:
     """(sum r)^2 / (N sum r^2): the share of the rollout that still counts under pi_new [0..1]."""
     # Scaling by the largest ratio changes nothing but keeps the squares finite.
-    weight = np.exp(u.step.log_ratio - u.step.log_ratio.max())
+    weight = np.exp(given(u.step).log_ratio - given(u.step).log_ratio.max())
     return float(weight.sum() ** 2 / (len(weight) * (weight**2).sum()))

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from rl_lab.monitor.quantities import NotApplicable
+from rl_lab.monitor.quantities import NotApplicable, given
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,17 +34,17 @@ def gradient_norm_value(u: "Update") -> float:
 
 def minibatches(u: "Update") -> float:
     """Gradient steps in this update, counted as complete backward passes."""
-    return float(len(u.gradients.norms))
+    return float(len(given(u.gradients).norms))
 
 
 def step_norm(u: "Update") -> float:
     """L2 norm of the change of all parameters, |theta_new - theta_old|."""
-    return _length(u.new_parameters - u.old_parameters)
+    return _length(given(u.new_parameters) - given(u.old_parameters))
 
 
 def relative_step(u: "Update") -> float:
     """step_norm / |theta_old|."""
-    return _length(u.new_parameters - u.old_parameters) / _length(u.old_parameters)
+    return _length(given(u.new_parameters) - given(u.old_parameters)) / _length(given(u.old_parameters))
 
 
 def _length(vector: "Tensor") -> float:
@@ -52,8 +52,8 @@ def _length(vector: "Tensor") -> float:
 
 
 def _norm(u: "Update", part: str, how: str) -> float:
-    norms = u.gradients.total(part)
+    norms = given(u.gradients).total(part)
     # Of an update that moves the policy by other means (TRPO) the norm of the rest is not the norm of the whole.
-    if not len(norms) or (part == "all" and not len(u.gradients.total("policy"))):
+    if not len(norms) or (part == "all" and not len(given(u.gradients).total("policy"))):
         raise NotApplicable
     return float(norms.max() if how == "max" else norms.mean())

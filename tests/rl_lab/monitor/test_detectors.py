@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rl_lab.monitor.detector import Seen, new_detectors
+from rl_lab.monitor.detector import Seen, judge, new_detectors
 from rl_lab.monitor.detectors.kl_spike import CEILING, FLOOR, KLSpike, spike_threshold
 from rl_lab.monitor.detectors.nonfinite import ORDER, NonFinite
 from rl_lab.monitor.detectors.performance_collapse import PerformanceCollapse, relative_drop
@@ -31,25 +31,31 @@ def update(shift=0.1, n=8, **rollout):
     observations = rollout.get("observations", torch.arange(3.0 * n).reshape(n, 3))
     return Update(
         step=Step(old, Gaussian(mean, np.zeros((n, 2))), rollout.get("log_ratio", np.zeros(n))),
-        rollout=Rollout(observations, torch.zeros(n, 2), n_steps=4, context={}, **values),
+        rollout=Rollout(observations, torch.zeros(n, 2), n_steps=4, **values),
         gradients=rollout.get("gradients", Gradients(np.ones((3, 2)), ("pi", "value_net"))),
         old_parameters=torch.ones(4),
         new_parameters=rollout.get("new_parameters", torch.ones(4)),
     )
 
 
-def seen(number=1, smooth=None, random=None, episodes=0, row=None, **kwargs):
+def seen(number=1, smooth=None, random=None, episodes=0, row=None, history=(), **kwargs):
     made = update(**kwargs)
-    record = {"update": number, "env_steps": 8 * number, **measure(made), **(row or {})}
-    return Seen(record, made, smooth, episodes, random)
+    returned = {} if smooth is None else {"return_smooth": smooth.mean, "return_stderr": smooth.stderr}
+    record = {
+        "update": number,
+        "env_steps": 8 * number,
+        "episodes": episodes,
+        **measure(made),
+        **returned,
+        **(row or {}),
+    }
+    return Seen(record, history, random, update=made)
 
 
 def spikes(kls):
-    detector = KLSpike()
-    found = []
-    for number, kl in enumerate(kls, start=1):
-        found += [(number, f) for f in detector.observe(seen(number, row={"kl_mean": kl}))]
-    return found
+    """Updates and findings when these are the mean KLs of successive updates."""
+    rows = [{"update": n, "kl_mean": kl, "kl_max": kl, "ratio_max": 1.0} for n, kl in enumerate(kls, start=1)]
+    return [(number, finding) for number, finding in judge(rows) if finding.event == "kl_spike"]
 
 
 def test_users_case_a_jump_from_017_to_447_is_one_spike():

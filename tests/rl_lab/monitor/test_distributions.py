@@ -7,7 +7,7 @@ from scipy import integrate, stats
 
 from rl_lab.monitor.distributions import Categorical, Gaussian, Step
 from rl_lab.monitor.quantities import divergence, ratio
-from rl_lab.monitor.update import all_quantities
+from rl_lab.monitor.update import Update, all_quantities
 
 
 def gaussian(mean, std):
@@ -95,20 +95,13 @@ def test_gaussian_entropy_is_scipys():
     )
 
 
-class Seen:
-    """Only the step of an update."""
-
-    def __init__(self, step):
-        self.step = step
-
-
 @pytest.fixture(scope="module")
 def shifted():
     """400,000 actions of N(0, 1) judged by N(0.7, 1): everything about it is known in closed form."""
     n, shift = 400_000, 0.7
     actions = np.random.default_rng(3).normal(size=n)
     old, new = gaussian(np.zeros((n, 1)), np.ones((n, 1))), gaussian(np.full((n, 1), shift), np.ones((n, 1)))
-    return Seen(Step(old, new, shift * actions - shift**2 / 2)), shift
+    return Update(step=Step(old, new, shift * actions - shift**2 / 2)), shift
 
 
 def test_effective_sample_size_is_one_over_the_second_moment(shifted):
@@ -133,8 +126,8 @@ def test_effective_sample_size_survives_ratios_that_overflow():
         gaussian(np.zeros((2, 1)), np.ones((2, 1))),
         np.array([0.0, 2000.0]),
     )
-    assert ratio.effective_sample_size(Seen(step)) == pytest.approx(0.5)
-    assert ratio.ratio_max(Seen(step)) == np.inf
+    assert ratio.effective_sample_size(Update(step=step)) == pytest.approx(0.5)
+    assert ratio.ratio_max(Update(step=step)) == np.inf
 
 
 def test_an_infinite_kl_in_one_state_leaves_the_percentiles_numbers():
@@ -146,8 +139,8 @@ def test_an_infinite_kl_in_one_state_leaves_the_percentiles_numbers():
         np.zeros(1000),
     )
     step.__dict__["kl"] = kl
-    assert divergence.kl_p99(Seen(step)) == 0
-    assert divergence.kl_max(Seen(step)) == np.inf
+    assert divergence.kl_p99(Update(step=step)) == 0
+    assert divergence.kl_max(Update(step=step)) == np.inf
 
 
 def test_every_quantity_explains_itself_with_a_unit():
