@@ -9,7 +9,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from rl_lab.cli import catalogue, doctor, probe, work
+from rl_lab.cli import catalogue, diff, doctor, probe, replay, work
 from rl_lab.errors import UserError
 
 WRONG_INPUT, FAILED, INTERRUPTED = 2, 3, 130
@@ -25,6 +25,8 @@ app = typer.Typer(
 app.command()(work.train)
 app.command()(work.study)
 app.command()(work.report)
+app.command()(diff.diff)
+app.command()(replay.replay)
 app.add_typer(catalogue.envs_app, name="envs")
 app.add_typer(catalogue.agents_app, name="agents")
 app.add_typer(probe.app, name="probe")

@@ -5,12 +5,15 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rl_lab.cli import show, told
 from rl_lab.errors import UserError
+
+if TYPE_CHECKING:
+    from rl_lab.study.monitor import Watch
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 StrictOption = Annotated[
@@ -40,13 +43,23 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Run directory; default runs/<time>-<env>-<agent>-s<seed>.")
     ] = None,
+    level: Annotated[
+        str, typer.Option(help="How much is measured of every update: light, standard or full.")
+    ] = "standard",
+    guard: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is done about events: alert, checkpoint, stop, rollback or shrink, or none; with settings as "
+            '"{name: rollback, factor: 0.3}"; repeatable, they act in this order. Default: alert.'
+        ),
+    ] = None,
     wandb: WandbOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Train one agent on one task and watch every update.
 
-    Example:  rl-lab train chaos/Lorenz-v0 ppo-noclip --steps 60000 --set learning_rate=1e-3
+    Example:  rl-lab train chaos/Lorenz-v0 ppo-noclip --steps 60000 --set learning_rate=1e-3 --guard rollback
     """
     from rl_lab.monitor.run_directory import refuse_existing
     from rl_lab.study import tasks
@@ -61,7 +74,7 @@ def train(
     arm = read_agent(agent)
     arm = replace(arm, settings={**arm.settings, **check_settings(arm.name, own, "--set ")})
     task = Env(env, env, of_task, steps)
-    plan = plan_run(task, arm, seed, steps, {})
+    plan = plan_run(task, arm, seed, steps, {}, _read_watch(level, guard))
     if out is not None:
         refuse_existing(out)
     # Somebody's environment may print; standard output is for the result.
@@ -160,6 +173,20 @@ def _read_settings(texts: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
             raise UserError(f"--set {key} is given twice; keep one")
         into[name] = value
     return own, of_task
+
+
+def _read_watch(level: str, guards: list[str] | None) -> "Watch":
+    """--level and --guard; the texts of guards are YAML."""
+    from rl_lab.study.monitor import Watch, read_guard, read_level
+    from rl_lab.study.yaml import read_value
+
+    measured = read_level(level, "--level")
+    if guards is None:
+        return Watch(measured)
+    texts = [] if guards == ["none"] else guards
+    return Watch(
+        measured, tuple(read_guard(read_value(text, f"--guard {text}"), f"--guard {text}") for text in texts)
+    )
 
 
 def _wandb_mode(text: str | None) -> Any:

@@ -5,11 +5,11 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from stable_baselines3.common.callbacks import BaseCallback
@@ -19,16 +19,18 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor, is_vecenv_wrapped
 
 from rl_lab.monitor import provenance
+from rl_lab.monitor.brake import Brake
 from rl_lab.monitor.detectors.nonfinite import NonFinite
 from rl_lab.monitor.guard import Guard, new_guards
-from rl_lab.monitor.hands import TrainingHand
+from rl_lab.monitor.incident import KEPT, Bounds
+from rl_lab.monitor.incident_files import scene_of
 from rl_lab.monitor.observer import Observer
 from rl_lab.monitor.off_policy import Watched
-from rl_lab.monitor.on_policy import HELD_OUT, Pending
-from rl_lab.monitor.quantities import Level
+from rl_lab.monitor.on_policy import Pending, Watching
+from rl_lab.monitor.quantities import level_named
 from rl_lab.monitor.reference import random_return
 from rl_lab.monitor.returns import EpisodeReturns
-from rl_lab.monitor.rollout import Rollout
+from rl_lab.monitor.training_hand import TrainingHand
 from rl_lab.monitor.wandb_run import Wish
 
 
@@ -52,8 +54,8 @@ class DivergenceMonitor(BaseCallback):
         level: how much is measured. "light": the policies before and after each update. "standard": also the
             gradients, and a fixed set of held-out states. "full": also the KL after every gradient step, and what
             the units of the networks do.
-        guards: what to do about events: "alert", "checkpoint", "stop", "rollback", "shrink", or guards with
-            settings of their own, as Rollback(factor=0.3); see rl_lab/monitor/guards/.
+        guards: what to do about events, in this order: "alert", "checkpoint", "stop", "rollback", "shrink"; with
+            settings as {"name": "rollback", "factor": 0.3}; or guards of your own. See rl_lab/monitor/guards/.
         wandb: None logs to the run that is active, if there is one. "online", "offline" or True starts a
             run (True: online if logged in, else offline). False: no W&B.
         random_return: return of a random policy on this task, the floor for performance_collapse. Default:
@@ -61,6 +63,8 @@ class DivergenceMonitor(BaseCallback):
         say: what to do with one line of text about an event; default: print it on standard error.
         manifest: entries for manifest.json, in place of what the model says of itself.
         every: environment steps from one record of an off-policy algorithm to the next.
+        incidents: how many of the updates behind events are kept so that `rl-lab replay` can do them again, by number,
+            size on the disk and memory (rl_lab.monitor.incident.Bounds); None: none. Off-policy there are none.
     """
 
     def __init__(
@@ -68,12 +72,13 @@ class DivergenceMonitor(BaseCallback):
         out: str | Path | None = None,
         *,
         level: Literal["light", "standard", "full"] = "standard",
-        guards: Iterable[str | Guard] = ("alert",),
+        guards: Iterable[str | Guard | Mapping[str, Any]] = ("alert",),
         wandb: Wish = None,
         random_return: float | Mapping[str, Any] | None = None,
         say: Callable[[str], None] | None = None,
         manifest: Mapping[str, Any] | None = None,
         every: int = 1000,
+        incidents: Bounds | None = KEPT,
     ) -> None:
         super().__init__()
         if wandb not in (None, True, False, "online", "offline"):
@@ -81,20 +86,20 @@ class DivergenceMonitor(BaseCallback):
         if every < 1:
             raise ValueError(f"every must be at least 1 environment step, got {every}")
         self._level = level_named(level)
-        self._guards = tuple(guards)
-        new_guards(self._guards)  # a wrong name is said now, not when training begins
+        self._guards = new_guards(guards)  # a wrong name is said now, not when training begins
         self._every = every
         self._out = Path(out).absolute() if out is not None else None
         self._wandb: Wish = wandb
         self._random_wish = random_return
         self._say = say
         self._manifest = dict(manifest or {})
+        self._incidents = incidents
         self._observer: Observer | None = None
         self._pending: Pending | None = None
-        self._held_out: Rollout | None = None
+        self._on_policy: Watching | None = None
         self._off_policy: Watched | None = None
         self._watched: Any = None
-        self._clips: bool | None = None
+        self._brake: Brake | None = None
         self._is_over = False
         self.environment_broke: str | None = None
         """The sentence about the first NaN or infinity that an environment returned, if one did."""
@@ -137,6 +142,7 @@ class DivergenceMonitor(BaseCallback):
             self._pending.detach()
             self._pending = None
         if self._watched is self.model and self._observed.updates and self.num_timesteps > 0:
+            self._observed.stopped = None  # whoever calls learn() again wants it to go on
             if not self._observed.recorder.is_open:
                 self._observed.recorder.go_on()
             return
@@ -156,19 +162,16 @@ class DivergenceMonitor(BaseCallback):
         observed.returns.step(rewards, seen["dones"], seen["infos"])
         if observed.nonfinite is None:
             finding = NonFinite.in_step(seen["new_obs"], rewards)
-            if finding is None and seen["dones"].any():
+            if finding is None and np.count_nonzero(seen["dones"]):
                 finding = NonFinite.in_terminal(seen["infos"], seen["dones"])
             if finding is not None:
-                observed.announce([finding], observed.updates + 1)
+                observed.announce([finding], observed.updates + 1, hand=self._hand(None))
                 self.environment_broke = observed.nonfinite
-        return not self._is_over
+        return not self._is_over and observed.stopped is None
 
     def _on_rollout_end(self) -> None:
-        if self._off_policy is not None:
-            return
-        self._pending = Pending(self.model, self._level, self._held_out, clips=self._clips is not False)
-        if self._held_out is None and self._level >= Level.STANDARD:
-            self._held_out = self._pending.rollout.some(HELD_OUT)
+        if self._on_policy is not None:
+            self._pending = self._on_policy.begin()
 
     def _on_training_end(self) -> None:
         if self._off_policy is not None:
@@ -189,15 +192,16 @@ class DivergenceMonitor(BaseCallback):
         observed = self._observer
         pending, self._pending = self._pending, None
         if pending is not None:
-            found = pending.broken()
-            if observed.nonfinite is None:
-                observed.announce(found, observed.updates + 1)
+            scene = scene_of(self._watched, pending.snapshot, reason or status)
+            observed.broke(pending.broken(), scene, self._hand(pending))
         if self._off_policy is not None:
             self._look_at_parameters(self._off_policy)
             if status == "failed" and observed.nonfinite is None and not self._off_policy.can_act():
                 observed.announce([NonFinite.in_output(self._off_policy.parameters())], observed.updates + 1)
         if observed.nonfinite is not None and status != "interrupted":
             status, reason = ("failed" if self.environment_broke else "diverged"), observed.nonfinite
+        if self._brake is not None:
+            self._brake.release()
         observed.close(status, reason)
         # Last, because the status matters more: what can go wrong here is a full disk.
         try:
@@ -206,9 +210,12 @@ class DivergenceMonitor(BaseCallback):
             observed.recorder.say(f"the final policy could not be saved ({error})")
 
     def _begin(self) -> None:
-        self._held_out, self._clips, self._is_over = None, None, False
-        self._watched = self.model
-        self._off_policy = Watched(self.model) if isinstance(self.model, OffPolicyAlgorithm) else None
+        self._is_over = False
+        self._watched, self._brake = self.model, Brake(self.model)
+        self._off_policy = (
+            Watched(self.model, self._level) if isinstance(self.model, OffPolicyAlgorithm) else None
+        )
+        self._on_policy = Watching(self.model, self._level) if self._off_policy is None else None
         self.environment_broke = None
         monitored = is_vecenv_wrapped(self.training_env, VecMonitor) or any(
             self.training_env.env_is_wrapped(Monitor)
@@ -223,6 +230,7 @@ class DivergenceMonitor(BaseCallback):
             guards=self._guards,
             wandb=self._wandb,
             say=self._say,
+            incidents=self._incidents,
         )
         atexit.register(_abandoned, weakref.ref(self))  # after wandb's own hook, so that it runs before
 
@@ -243,15 +251,13 @@ class DivergenceMonitor(BaseCallback):
         if pending is None:
             return
         update = pending.finish()
-        if self._clips is None and update.gradients is not None:
-            # It clips elsewhere, or not at all: from now on hooks listen.
-            self._clips = bool(len(update.gradients.norms))
         outcome = getattr(self.model, "outcome", None)
         self._observed.conclude(
             update,
             env_steps=self.num_timesteps,
             outcome=getattr(outcome, "name", None),
-            hand=TrainingHand(self.model, pending, self._observed, self._stop),
+            hand=self._hand(pending),
+            scene=scene_of(self.model, pending.snapshot),
         )
         if self._observed.nonfinite is None:
             self.environment_broke = None
@@ -264,7 +270,7 @@ class DivergenceMonitor(BaseCallback):
             self._observed.conclude(
                 watched.end_stretch(),
                 env_steps=self.num_timesteps,
-                hand=TrainingHand(self.model, None, self._observed, self._stop),
+                hand=self._hand(None),
                 keeps_nonfinite=True,
             )
 
@@ -274,21 +280,13 @@ class DivergenceMonitor(BaseCallback):
         if name is not None:
             self._is_over = True
             if self._observed.nonfinite is None:
-                self._observed.announce([NonFinite.in_parameter(name)], self._observed.updates + 1)
+                self._observed.announce(
+                    [NonFinite.in_parameter(name)], self._observed.updates + 1, hand=self._hand(None)
+                )
 
-    def _stop(self, reason: str) -> None:
-        del reason
-        self._is_over = True
-
-
-def level_named(name: str) -> Level:
-    """The level of this name; ValueError with the nearest valid one."""
-    levels = {level.name.lower(): level for level in Level}
-    if name not in levels:
-        near = get_close_matches(str(name), levels, 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{name!r} is not a level.{hint} (levels: {', '.join(levels)})")
-    return levels[name]
+    def _hand(self, pending: Pending | None) -> TrainingHand:
+        assert self._brake is not None
+        return TrainingHand(self._observed, self._watched, self._brake, pending)
 
 
 def save_policy(state: Mapping[str, torch.Tensor], path: Path) -> None:

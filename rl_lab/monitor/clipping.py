@@ -7,69 +7,91 @@ own function, it is called, and the norms are computed for it to be seen.
 """
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rl_lab.monitor.gradients import Gradients
+from rl_lab.monitor.gradients import Gradients, Pass, no_clock
 
-_torchs = _found = torch.nn.utils.clip_grad_norm_
-_listeners: "weakref.WeakSet[ClipListener]" = weakref.WeakSet()
+_torchs = torch.nn.utils.clip_grad_norm_
 
 
 class ClipListener:
-    """Hears the norms of one module's gradients, before clipping, between attach() and detach()."""
+    """Hears the norms of one module's gradients, before clipping, between attach() and detach().
 
-    def __init__(self, module: nn.Module) -> None:
+    clock: counts the steps of the optimizer, so that an algorithm may clip parts of its gradient one by one, or the
+    whole of it again: all before the same step make one gradient, each norm as it was first.
+    """
+
+    def __init__(self, module: nn.Module, clock: Callable[[], int | None] = no_clock) -> None:
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self._names = tuple(name for name, _ in named)
         self._column = {id(p): column for column, (_, p) in enumerate(named)}
-        self._rows: list[tuple[tuple[int, ...], tuple[Tensor, ...]]] = []
+        self._clock = clock
+        self._passes: list[Pass] = []
+        self._shown: _Shown | None = None
 
     def attach(self) -> None:
         """Start listening."""
-        global _found
-        self._rows = []
-        if torch.nn.utils.clip_grad_norm_ is not _shown:
-            _found = torch.nn.utils.clip_grad_norm_
-        _listeners.add(self)
-        torch.nn.utils.clip_grad_norm_ = _shown
+        self.detach()
+        self._passes = []
+        here: Any = torch.nn.utils.clip_grad_norm_
+        self._shown = here if isinstance(here, _Shown) else _Shown(here)
+        self._shown.listeners.add(self)
+        torch.nn.utils.clip_grad_norm_ = self._shown
 
     def detach(self) -> Gradients:
         """Stop listening and return what was heard."""
-        _listeners.discard(self)
-        if not _listeners and torch.nn.utils.clip_grad_norm_ is _shown:
-            torch.nn.utils.clip_grad_norm_ = _found
-        return Gradients.of(self._rows, self._names)
+        if self._shown is not None:
+            self._shown.listeners.discard(self)
+            self._shown.leave()
+            self._shown = None
+        return Gradients.of(self._passes, self._names)
 
-    def hear(self, parameters: list[Tensor], norms: tuple[Tensor, ...]) -> None:
+    def hear(self, parameters: list[Tensor], norms: Tensor) -> None:
         """Keep the norms, if the parameters are all of this module."""
         columns = tuple(self._column.get(id(p), -1) for p in parameters)
         if -1 not in columns:
-            self._rows.append((columns, norms))
+            self._passes.append(Pass(self._clock(), columns, norms))
 
 
-def _shown(
-    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, *args: Any, **kwargs: Any
-) -> Tensor:
-    several = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    reached = [p for p in several if p.grad is not None]
-    gradients = [p.grad for p in reached if p.grad is not None]
-    alike = len({(g.device, g.dtype) for g in gradients}) == 1
-    if not _listeners or not alike or norm_type != 2.0 or args or kwargs or _found is not _torchs:
-        if gradients and _listeners:
-            _tell(reached, tuple(torch._foreach_norm(gradients)))
-        clipped: Tensor = _found(several, max_norm, norm_type, *args, **kwargs)
+class _Shown:
+    """clip_grad_norm_ that shows its norms; each knows what it replaced, so that one that somebody has wrapped in the
+    meantime goes on being called without calling itself."""
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+        self.listeners: weakref.WeakSet[ClipListener] = weakref.WeakSet()
+
+    def __call__(self, parameters: Tensor | Iterable[Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """What it replaced, to the last bit."""
+        listeners = list(self.listeners)
+        if not listeners:
+            self.leave()
+            return self._clip(parameters, *args, **kwargs)
+        several = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+        reached = [p for p in several if p.grad is not None]
+        if not reached:
+            return self._clip(several, *args, **kwargs)
+        gradients = [p.grad for p in reached if p.grad is not None]
+        with torch.no_grad():
+            norms = torch.stack(torch._foreach_norm(gradients))
+            for listener in listeners:
+                listener.hear(reached, norms)
+            first, is_plain = gradients[0], self.found is _torchs and len(args) == 1 and not kwargs
+            if is_plain and all(g.dtype is first.dtype and g.device == first.device for g in gradients):
+                total: Tensor = torch.linalg.vector_norm(norms)
+                torch.nn.utils.clip_grads_with_norm_(several, args[0], total)
+                return total
+        return self._clip(several, *args, **kwargs)
+
+    def leave(self) -> None:
+        """Put back what was there before, if nobody listens any more and nobody has put something over it."""
+        if not self.listeners and torch.nn.utils.clip_grad_norm_ is self:
+            torch.nn.utils.clip_grad_norm_ = self.found
+
+    def _clip(self, *args: Any, **kwargs: Any) -> Tensor:
+        clipped: Tensor = self.found(*args, **kwargs)
         return clipped
-    norms = tuple(torch._foreach_norm(gradients))
-    total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
-    torch.nn.utils.clip_grads_with_norm_(several, max_norm, total)
-    _tell(reached, norms)
-    return total
-
-
-def _tell(reached: list[Tensor], norms: tuple[Tensor, ...]) -> None:
-    for listener in list(_listeners):
-        listener.hear(reached, norms)

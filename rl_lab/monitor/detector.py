@@ -10,10 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from rl_lab.monitor import detectors
-from rl_lab.monitor.distributions import Floats
 from rl_lab.monitor.event import Finding
 from rl_lab.monitor.limits import NO_LIMITS, Limits
 from rl_lab.monitor.quantities import NotApplicable
@@ -53,10 +50,10 @@ class Seen:
         """Episodes ended since the run began."""
         return int(self.row.get("episodes") or 0)
 
-    def before(self, quantity: str, most: int = 10**9) -> Floats:
-        """Finite values of a quantity in the updates before this one, the newest last; at most `most` of them."""
-        values = (row.get(quantity) for row in self.history[-most:])
-        return np.array([v for v in values if v is not None and math.isfinite(v)], dtype=np.float64)
+    def before(self, quantity: str, most: int = HISTORY) -> list[float]:
+        """Finite values of a quantity in so many updates before this one, the newest last."""
+        values = [row.get(quantity) for row in self.history[-most:]]
+        return [v for v in values if v is not None and math.isfinite(v)]
 
 
 class Detector(ABC):
@@ -84,12 +81,21 @@ def observe_all(detectors: Iterable[Detector], seen: Seen) -> list[Finding]:
 def judge(
     rows: Iterable[Mapping[str, Any]], random: Mean | None = None, limits: Limits | None = None
 ) -> list[tuple[int, Finding]]:
-    """What the detectors find in recorded rows, each with its update; as they did, or would have, in training."""
-    watching, history = new_detectors(), deque[Mapping[str, Any]](maxlen=HISTORY)
+    """What the detectors find in recorded rows, each with its update; as they did, or would have, in training.
+
+    As there, what follows from numbers that are not finite is not announced again until an update has none.
+    """
+    watching, history, was_broken = new_detectors(), deque[Mapping[str, Any]](maxlen=HISTORY), False
     found: list[tuple[int, Finding]] = []
     for row in rows:
+        if row.get("taken_back") and history:  # a guard has undone the update before: it is no measure
+            history.pop()
         seen = Seen(row, tuple(history), random, limits or NO_LIMITS)
-        found += [(int(row["update"]), finding) for finding in observe_all(watching, seen)]
+        findings = observe_all(watching, seen)
+        broken = [finding for finding in findings if finding.event == "nonfinite"]
+        told = [finding for finding in findings if not (was_broken and finding in broken)]
+        found += [(int(row["update"]), finding) for finding in told]
+        was_broken = bool(broken)
         history.append(row)
     return found
 

@@ -85,13 +85,11 @@ Distribution = Gaussian | Categorical
 
 
 @dataclass(frozen=True)
-class Step:
-    """Two policies on the same N states and the N actions that were taken: how far apart are they?"""
+class Change:
+    """Two policies on the same N states: how far apart are they?"""
 
     old: Distribution
     new: Distribution
-    log_ratio: Floats
-    """log pi_new(a|s) - log pi_old(a|s), shape [N]."""
 
     @cached_property
     def kl_per_dimension(self) -> Floats:
@@ -109,6 +107,14 @@ class Step:
     def reverse_kl(self) -> Floats:
         """KL(pi_new || pi_old) per state, shape [N], nats."""
         return self.new.kl(self.old)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Step(Change):
+    """A change of the policy that collected the N states, and the N actions that it took there."""
+
+    log_ratio: Floats
+    """log pi_new(a|s) - log pi_old(a|s), shape [N]."""
 
     @cached_property
     def ratio(self) -> Floats:

@@ -42,12 +42,24 @@ class Event(Finding):
 
     def sentence(self) -> str:
         """One line for the console and the alert."""
-        return f"{self.event} at update {self.update} ({self.env_steps:,} env steps): {self.message}{self._warned()}"
+        place = "".join(f"{part}, " for part in self._inside())
+        return (
+            f"{self.event} at update {self.update} ({place}{self.env_steps:,} env steps): "
+            f"{self.message}{self._warned()}"
+        )
+
+    def _inside(self) -> list[str]:
+        """Where inside the update, in words that count from 1, as people do."""
+        parts = [] if self.epoch is None else [f"epoch {self.epoch + 1}"]
+        return parts if self.minibatch is None else [*parts, f"gradient step {self.minibatch + 1}"]
 
     def _warned(self) -> str:
-        ahead = [p for p in self.precursors if p.lead > 0][:3]
-        if not ahead:
-            return ""
-        return "; before it: " + ", ".join(
-            f"{p.quantity} out of its band {p.lead} updates ahead" for p in ahead
-        )
+        told = [p.sentence() for p in self._of_different_kinds()[:3]]
+        return f"; before it: {', '.join(told)}" if told else ""
+
+    def _of_different_kinds(self) -> list[Precursor]:
+        """The earliest precursor of every kind of quantity: what kl_max says, kl_p95 need not say again."""
+        kinds: dict[str, Precursor] = {}
+        for precursor in self.precursors:
+            kinds.setdefault(precursor.quantity.removeprefix("train/").partition("_")[0], precursor)
+        return list(kinds.values())

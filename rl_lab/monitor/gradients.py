@@ -3,6 +3,8 @@
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,36 +17,70 @@ VALUE_PARTS = ("value_net", "vf_features_extractor", "lstm_critic", "critic")
 """Names by which stable-baselines3 and sb3-contrib call what only the value function uses."""
 
 
+def is_of_value(name: str) -> bool:
+    """Whether a module or parameter of this name is the value function's own."""
+    return any(part in VALUE_PARTS for part in name.split("."))
+
+
+class Pass(NamedTuple):
+    """What one complete backward pass, or one clipping, showed; the norms still on the device."""
+
+    clock: int | None
+    """Steps that the optimizer had taken by then; None where nobody counts."""
+    columns: tuple[int, ...]
+    """The parameters that it reached."""
+    norms: Tensor | tuple[Tensor, ...]
+    """Of those parameters, in one tensor or one each."""
+
+
+def no_clock() -> None:
+    """Nobody counts the steps of the optimizer: every pass is a gradient of its own."""
+
+
 @dataclass(frozen=True)
 class Gradients:
-    """Norms of one update's gradients: one row per backward pass, one column per parameter tensor."""
+    """Norms of one update's gradients: one row per gradient, one column per parameter tensor."""
 
     norms: NDArray[np.float64]
     """Shape [minibatches, parameters]; -inf where a backward pass did not reach a parameter."""
     names: tuple[str, ...]
 
     @classmethod
-    def of(
-        cls, rows: Sequence[tuple[tuple[int, ...], tuple[Tensor, ...]]], names: tuple[str, ...]
-    ) -> "Gradients":
-        """Each backward pass by the columns it reached and their norms, still on the device."""
-        norms = np.full((len(rows), len(names)), -np.inf)
+    def of(cls, passes: Sequence[Pass], names: tuple[str, ...], *, last: bool = False) -> "Gradients":
+        """One row per pass, or, where there is a clock, per step of the optimizer.
+
+        A parameter that was reached several times before one step has the norm it had at first (or last).
+        """
+        rows = _rows([p.clock for p in passes])
+        norms = np.full((rows[-1] + 1 if rows else 0, len(names)), -np.inf)
         if rows:
-            # One transfer for the whole update; a stack per backward pass would cost as much as the norms.
-            values = torch.stack([norm for _, row in rows for norm in row]).cpu().double().numpy()
-            numbers = [number for number, (reached, _) in enumerate(rows) for _ in reached]
-            norms[numbers, [column for reached, _ in rows for column in reached]] = values
+            # One transfer for the whole update; a stack in every backward pass would cost as much as the norms.
+            each = [p.norms if isinstance(p.norms, Tensor) else torch.stack(p.norms) for p in passes]
+            values = torch.cat(each).cpu().double().numpy()
+            numbers = [row for row, p in zip(rows, passes, strict=True) for _ in p.columns]
+            columns = [column for p in passes for column in p.columns]
+            order = (
+                slice(None) if last else slice(None, None, -1)
+            )  # of several assignments the last one stays
+            norms[numbers[order], columns[order]] = values[order]
         return cls(norms, names)
 
     def total(self, part: str = "all") -> NDArray[np.float64]:
         """Norm over the parameters of "policy", "value" or "all", per minibatch that reached any of them."""
-        is_value = np.array([any(v in name for v in VALUE_PARTS) for name in self.names], dtype=bool)
-        columns = {"all": np.ones_like(is_value), "value": is_value, "policy": ~is_value}[part]
-        chosen = self.norms[:, columns]
-        reached = ~np.isneginf(chosen)
+        return self._totals[part]
+
+    @cached_property
+    def _totals(self) -> dict[str, NDArray[np.float64]]:
+        reached = ~np.isneginf(self.norms)
         # A norm of -inf marks "not reached"; it must not hide a NaN that really was in a gradient.
-        squares = np.where(reached, chosen, 0.0) ** 2
-        return np.asarray(np.sqrt(squares.sum(axis=1))[reached.any(axis=1)])
+        squares = np.where(reached, self.norms, 0.0) ** 2
+        is_value = np.array([is_of_value(name) for name in self.names], dtype=bool)
+        parts: dict[str, NDArray[np.bool_]] = {
+            "all": np.ones_like(is_value),
+            "value": is_value,
+            "policy": ~is_value,
+        }
+        return {part: np.sqrt(squares @ columns)[(reached @ columns)] for part, columns in parts.items()}
 
     def first_nonfinite(self) -> tuple[int, str] | None:
         """Minibatch (from 0) and name of the first gradient that is NaN or infinite."""
@@ -61,20 +97,24 @@ class GradientRecorder:
     Each parameter gets a post-accumulate hook; the first one of a backward pass asks autograd to call
     back when the pass is complete, and one fused kernel then takes all norms. This runs before any
     clipping, because clipping needs the complete gradients too.
+
+    clock: counts the steps of the optimizer, so that the passes of one gradient that is added up from several, or
+    made of several losses, make one row: a gradient's norm is that of its last pass.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, clock: Callable[[], int | None] = no_clock) -> None:
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self._names = tuple(name for name, _ in named)
         self._parameters = [p for _, p in named]
         self._handles: list[RemovableHandle] = []
         self._reached: list[int] = []
-        self._rows: list[tuple[tuple[int, ...], tuple[Tensor, ...]]] = []
+        self._clock = clock
+        self._passes: list[Pass] = []
 
     def attach(self) -> None:
         """Start listening."""
         self.detach()
-        self._rows, self._reached = [], []
+        self._passes, self._reached = [], []
         for index, parameter in enumerate(self._parameters):
             handle = parameter.register_post_accumulate_grad_hook(self._hook(index))  # type: ignore[no-untyped-call]
             self._handles.append(handle)
@@ -84,7 +124,7 @@ class GradientRecorder:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        return Gradients.of(self._rows, self._names)
+        return Gradients.of(self._passes, self._names, last=True)
 
     def _hook(self, index: int) -> Callable[[Tensor], None]:
         mine = weakref.ref(self)  # a hook that outlives its recorder must not keep it, or grow it
@@ -103,4 +143,14 @@ class GradientRecorder:
         reached, self._reached = tuple(self._reached), []
         gradients = [g for i in reached if (g := self._parameters[i].grad) is not None]
         with torch.no_grad():
-            self._rows.append((reached, tuple(torch._foreach_norm(gradients))))
+            norms = tuple(torch._foreach_norm(gradients))
+        self._passes.append(Pass(self._clock(), reached, norms))
+
+
+def _rows(clocks: Sequence[int | None]) -> list[int]:
+    """The row of each pass: the next one whenever the clock has moved, or there is none."""
+    rows: list[int] = []
+    for number, clock in enumerate(clocks):
+        same = number > 0 and clock is not None and clock == clocks[number - 1]
+        rows.append(rows[-1] + (not same) if rows else 0)
+    return rows

@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rl_lab.monitor import provenance
+from rl_lab.monitor import digest, provenance
 from rl_lab.monitor.detector import HISTORY, Seen, new_detectors, observe_all
 from rl_lab.monitor.detectors.nonfinite import NonFinite
 from rl_lab.monitor.event import Event, Finding
 from rl_lab.monitor.guard import Guard, Hand, new_guards
-from rl_lab.monitor.hands import Unable
-from rl_lab.monitor.precursors import precursors
-from rl_lab.monitor.quantities import Level, NotApplicable
+from rl_lab.monitor.guarding import Guarding
+from rl_lab.monitor.hands import Onlooker
+from rl_lab.monitor.incident import Bounds, Incidents
+from rl_lab.monitor.incident_files import Scene
+from rl_lab.monitor.precursors import precursors_of
+from rl_lab.monitor.quantities import Level
 from rl_lab.monitor.recorder import Recorder
 from rl_lab.monitor.returns import EpisodeReturns, Mean, mean_of
 from rl_lab.monitor.update import Update, measure
@@ -34,6 +37,7 @@ class Observer:
         level: how much is measured.
         guards: what to do about events, by name or made by the user.
         wandb, say: as of DivergenceMonitor.
+        incidents: how many of the updates that can be done again are kept; None: none.
     """
 
     def __init__(
@@ -44,9 +48,10 @@ class Observer:
         returns: EpisodeReturns,
         random: Mapping[str, Any] | None = None,
         level: Level = Level.STANDARD,
-        guards: Iterable[str | Guard] = (),
+        guards: Iterable[str | Guard | Mapping[str, Any]] = (),
         wandb: Wish = None,
         say: Callable[[str], None] | None = None,
+        incidents: Bounds | None = None,
     ) -> None:
         self.level = level
         self.returns = returns
@@ -55,19 +60,28 @@ class Observer:
         self.last_row: Mapping[str, Any] | None = None
         self.nonfinite: str | None = None
         """The sentence about numbers that are not finite and have not gone away since."""
+        self.stopped: str | None = None
+        """Why a guard wants training to end at its next step; None: it may go on."""
         self._random = dict(random) if random is not None else None
         self._detectors = new_detectors()
-        self._guards = new_guards(guards)
+        watchmen = new_guards(guards)
+        self._taken_back = False
+        self._digests = digest.Series()
         self._history: deque[Mapping[str, Any]] = deque(maxlen=HISTORY)
         self._clock = time.perf_counter()
         described = {
+            "machine": provenance.machine(),
             **described,
             "level": level.name.lower(),
-            "guards": [guard.name for guard in self._guards],
+            "guards": [guard.described() for guard in watchmen],
             "started": provenance.now(),
             "random_return": self._random,
         }
         self.recorder = Recorder(out, described, wandb, say)
+        self._incidents = Incidents(
+            self.recorder.path, _run(self.recorder.path, described), incidents, self.recorder.say
+        )
+        self._guarding = Guarding(watchmen, self._announce_guard, self.recorder.say)
 
     def conclude(
         self,
@@ -77,10 +91,12 @@ class Observer:
         outcome: str | None = None,
         hand: Hand | None = None,
         keeps_nonfinite: bool = False,
+        scene: Scene | None = None,
     ) -> list[Event]:
         """Measure a change of the policy, record it, announce what the detectors find, and let the guards act.
 
         keeps_nonfinite: a NaN stays where it came in (a replay buffer), also after an update without one.
+        scene: the change as it can be made again; None where it cannot.
         """
         self.updates += 1
         self.env_steps = env_steps
@@ -90,34 +106,58 @@ class Observer:
             "env_steps": env_steps,
             "seconds": time.perf_counter() - self._clock,
             "outcome": outcome,
+            # The update before this one was taken back by a guard: no measure of what is normal.
+            "taken_back": 1 if self._taken_back else None,
             **measure(update, self.level),
             **returned,
             # Under the algorithm's own names: they are other quantities than the monitor's.
             **update.logged,
+            **self._digests.columns(update),
         }
-        self.last_row = row
+        self.last_row, self._taken_back = row, False
         self.recorder.update(row)
+        self._incidents.saw(self.updates, row, scene)
         seen = Seen(row, tuple(self._history), self._random_mean(), update.limits, update)
         findings = observe_all(self._detectors, seen)
         self._history.append(row)
-        events = self.announce(self._new(findings, keeps_nonfinite), self.updates)
-        self._guard(events, update, hand or Unable())
+        hand = hand or Onlooker(self)
+        events = self.announce(self._new(findings, keeps_nonfinite), self.updates, update, hand)
+        if hand.took_back:
+            self._take_back()
         return events
 
-    def announce(self, findings: Iterable[Finding], update: int) -> list[Event]:
-        """Record and say what was found, each with what had warned of it."""
-        findings = list(findings)
-        warned = precursors(self._history) if findings and self._history else []
+    def announce(
+        self,
+        findings: Iterable[Finding],
+        update: int,
+        change: Update | None = None,
+        hand: Hand | None = None,
+    ) -> list[Event]:
+        """Record and say what was found, each with what had warned of it, and let the guards act.
+
+        change: the update that it was found in; None while there is none, as in the rollout before it.
+        """
+        findings = self._incidents.keep(list(findings), sum(self.recorder.events.values()) + 1, update)
+        warned = [precursors_of(f.event, f.details, update, tuple(self._history)) for f in findings]
         events = self.recorder.announce(findings, update, self.env_steps, warned)
         for event in events:
             if event.event == NonFinite.name:
                 self.nonfinite = event.sentence()
+        self._guarding.answer(events, change, hand or Onlooker(self))
         return events
+
+    def broke(self, findings: Iterable[Finding], scene: Scene, hand: Hand) -> None:
+        """An update did not come to its end: announce what made it break, if it was a number that is not finite."""
+        self._incidents.saw(self.updates + 1, {}, scene)
+        if self.nonfinite is None:
+            self.announce(findings, self.updates + 1, hand=hand)
 
     def close(self, status: str, reason: str | None = None) -> None:
         """Write how the run ended; one that ends non-finite has collapsed."""
         if status == "diverged":
             self.announce([_ended_nonfinite()], self.updates)
+        if status == "done":
+            reason = reason or self.stopped
         smooth = self.returns.smooth()
         self.recorder.close(
             status,
@@ -136,17 +176,16 @@ class Observer:
             self.nonfinite = None  # what an update has survived is over
         return findings
 
-    def _guard(self, events: Iterable[Event], update: Update, hand: Hand) -> None:
-        for event in events:
-            for guard in self._guards:
-                if not guard.wants(event):
-                    continue
-                try:
-                    done = guard.act(event, update, hand)
-                except NotApplicable:
-                    continue
-                if done is not None:
-                    self.recorder.announce([done], self.updates, self.env_steps, [])
+    def _announce_guard(self, did: Finding, because: Event) -> Event:
+        (event,) = self.recorder.announce([did], because.update, self.env_steps)
+        return event
+
+    def _take_back(self) -> None:
+        """A guard has undone the last update: what it was like is no measure for those to come."""
+        self._history.pop()
+        self._incidents.undone()
+        self._taken_back = True
+        self.nonfinite = None
 
     def _take_returns(self) -> dict[str, Any]:
         """The columns about episodes; the first episodes become the reference where there is no better one."""
@@ -165,6 +204,12 @@ class Observer:
     def _random_mean(self) -> Mean | None:
         r = self._random
         return Mean(float(r["mean"]), float(r["stderr"]), int(r["episodes"])) if r else None
+
+
+def _run(path: Path, described: Mapping[str, Any]) -> dict[str, Any]:
+    """What an incident says of the run that it comes from."""
+    named = {name: described.get(name) for name in ("env", "agent", "seed")}
+    return {"run_id": described.get("run_id", path.name), **named}
 
 
 def _ended_nonfinite() -> Finding:

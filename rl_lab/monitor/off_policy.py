@@ -1,4 +1,4 @@
-"""Off-policy algorithms: no rollout and no old policy, so no exact KL; what can be seen from outside for little."""
+"""Off-policy algorithms: no rollout that one policy collected, so policies are compared on a fixed set of states."""
 
 from typing import Any
 
@@ -7,6 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from rl_lab.monitor import digest
+from rl_lab.monitor.drift import Answers, Drift, answers, probe
+from rl_lab.monitor.quantities import Level
+from rl_lab.monitor.rollout import Observations
 from rl_lab.monitor.update import Update
 
 TARGET = "_target"
@@ -14,9 +18,13 @@ TARGET = "_target"
 
 
 class Watched:
-    """The trained parameters of an off-policy algorithm: since the last stretch began, and at this moment."""
+    """The networks of an off-policy algorithm: since the last stretch began, and at this moment.
 
-    def __init__(self, model: Any) -> None:
+    From the level `standard` on they are asked about a fixed set of states, which is taken from the replay buffer
+    when a stretch ends and there are enough of them; the first drift is that of the next stretch.
+    """
+
+    def __init__(self, model: Any, level: Level = Level.STANDARD) -> None:
         self._model = model
         self._trained: dict[str, Parameter] = {
             name: parameter
@@ -25,6 +33,11 @@ class Watched:
         }
         self._began: int = model.num_timesteps
         self._old = self.parameters()
+        self._before = digest.of_policy(model)
+        self._is_asked = level >= Level.STANDARD
+        self._probe: Observations | None = None
+        self._answers: Answers | None = None
+        self._ask()  # a buffer may have been loaded
 
     @property
     def length(self) -> int:
@@ -33,14 +46,42 @@ class Watched:
 
     def end_stretch(self) -> Update:
         """End this stretch here and begin the next."""
-        new = self.parameters()
+        new, drift, after = self.parameters(), self._ask(), digest.of_policy(self._model)
         stretch = Update(
+            probe=drift.change if drift is not None else None,
+            drift=drift,
             old_parameters=self._old,
             new_parameters=new,
             logged={k: v for k, v in self._model.logger.name_to_value.items() if k.startswith("train/")},
+            digests={
+                **digest.of_stretch(self._model, self.length),
+                "before": self._before,
+                "after": after,
+                "random": digest.of_generators(self._model),
+                "optimizer": digest.of_rest(self._model),
+            },
         )
-        self._old, self._began = new, self._model.num_timesteps
+        self._old, self._before, self._began = new, after, self._model.num_timesteps
         return stretch
+
+    def _ask(self) -> Drift | None:
+        """What the networks answer now, beside what they answered when they were asked last."""
+        if not self._is_asked:
+            return None
+        if self._probe is None:
+            self._begin_asking()
+            return None
+        old, self._answers = self._answers, answers(self._model, self._probe)
+        return Drift(old, self._answers) if old is not None else None
+
+    def _begin_asking(self) -> None:
+        states = probe(self._model)
+        if states is None:
+            return
+        try:
+            self._answers, self._probe = answers(self._model, states), states
+        except Exception:  # networks of somebody's own kind must not stop his training
+            self._is_asked = False
 
     def first_nonfinite(self) -> str | None:
         """Name of the first trained parameter that holds a NaN or infinity; None if there is none.

@@ -1,110 +1,187 @@
 """On-policy algorithms of stable-baselines3 and sb3-contrib: one update, from the end of its rollout."""
 
-from contextlib import nullcontext
+import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rl_lab.monitor.activations import listening
-from rl_lab.monitor.clipping import ClipListener
+from rl_lab.monitor import digest
+from rl_lab.monitor.activations import Activations, listening
 from rl_lab.monitor.detectors.nonfinite import NonFinite
-from rl_lab.monitor.distributions import Step
+from rl_lab.monitor.distributions import Distribution, Floats, Step
 from rl_lab.monitor.event import Finding
-from rl_lab.monitor.gradients import GradientRecorder, Gradients
 from rl_lab.monitor.limits import limits_of
+from rl_lab.monitor.listeners import Listeners
 from rl_lab.monitor.path import KLPath, PathRecorder, borrowed, flat
 from rl_lab.monitor.quantities import Level, given
-from rl_lab.monitor.rollout import Rollout, judge, judge_or_nan, read
+from rl_lab.monitor.rollout import Rollout, acting, appraise, judge, judge_or_nan, read
 from rl_lab.monitor.snapshot import Snapshot, take
 from rl_lab.monitor.update import Update
 
 HELD_OUT = 256
 """States of the fixed set, and those on which the KL along the path is judged."""
+LOOKED_AT = 1024
+"""States of the rollout on which the units of the networks are looked at."""
+
+
+class HeldOut:
+    """Fixed states, and what the policy said of them when it was asked last."""
+
+    def __init__(self, states: Rollout) -> None:
+        self.states = states
+        self._parameters: Tensor | None = None
+        self._answer: tuple[Distribution, Floats] | None = None
+
+    def ask(self, policy: Any, parameters: Tensor) -> tuple[Distribution, Floats]:
+        """What it says now, by these parameters of its own: the same as last time if they are the same."""
+        if self._parameters is None or self._answer is None or not torch.equal(self._parameters, parameters):
+            last = self._answer
+            self._answer = (
+                judge(policy, self.states) if last is None else judge_or_nan(policy, self.states, last[0])
+            )
+            self._parameters = parameters
+        return self._answer
+
+
+class Watching:
+    """What the updates of one run share: listeners, and held-out states."""
+
+    def __init__(self, model: Any, level: Level) -> None:
+        self._model, self._level = model, level
+        self._listeners = Listeners(model) if level >= Level.STANDARD else None
+        self._held_out: HeldOut | None = None
+
+    def begin(self) -> "Pending":
+        """The rollout is complete: an update begins. The first one's states are held out of all others."""
+        pending = Pending(self._model, self._level, self._held_out, self._listeners)
+        if self._held_out is None and self._level >= Level.STANDARD:
+            self._held_out = HeldOut(pending.rollout.some(HELD_OUT))
+        return pending
 
 
 class Pending:
-    """An update that has not been finished: what it starts from, and what listens to it.
+    """An update that has not been finished: what it starts from, and what listens to it."""
 
-    `held_out` are states that no update but the first is made from.
-    """
-
-    def __init__(self, model: Any, level: Level, held_out: Rollout | None, *, clips: bool) -> None:
-        self._model, self._level, self._held_out = model, level, held_out
+    def __init__(
+        self, model: Any, level: Level, held_out: HeldOut | None = None, listeners: Listeners | None = None
+    ) -> None:
+        self._model, self._level, self._held_out, self._listeners = model, level, held_out, listeners
+        policy = model.policy
         self.limits = limits_of(model)
         self.rollout = read(model)
-        self.old, self.log_prob = judge(model.policy, self.rollout)
+        self.old, self.log_prob = judge(policy, self.rollout)
         self.snapshot: Snapshot = take(model)
-        self.parameters = flat(list(model.policy.parameters()))
-        # judged anew for each update, because a guard may have changed the policy since the last
-        self._held_out_old = judge(model.policy, held_out) if held_out is not None else None
-        self._gradients: ClipListener | GradientRecorder | None = None
-        self._path: PathRecorder | None = None
-        if level >= Level.STANDARD:
-            self._gradients = ClipListener(model.policy) if clips else GradientRecorder(model.policy)
-            self._gradients.attach()
-            self._path = PathRecorder(model.policy, model.policy.optimizer)
-            self._path.attach()
+        self._digests = {"before": digest.of_buffered(model), "random": digest.of_generators(model)}
+        self.parameters = flat(list(policy.parameters()))
+        self._held_out_old = held_out.ask(policy, self.parameters) if held_out is not None else None
+        if listeners is not None:
+            listeners.attach()
 
-    def detach(self) -> Gradients | None:
+    def detach(self) -> None:
         """Leave no hook behind."""
-        if self._path is not None:
-            self._path.detach()
-        return self._gradients.detach() if self._gradients is not None else None
+        if self._listeners is not None:
+            self._listeners.detach()
 
     def finish(self) -> Update:
         """train() is over: what has it done?"""
-        gradients, policy = self.detach(), self._model.policy
-        full = self._level >= Level.FULL
-        with listening(policy) if full else nullcontext() as heard:
+        policy = self._model.policy
+        heard = self._listeners.detach() if self._listeners is not None else None
+        parameters = flat(list(policy.parameters()))
+        with acting(policy):
             new, log_prob = judge_or_nan(policy, self.rollout, self.old)
+            probe = self._probe(parameters)
+            activations = self._activations() if self._level >= Level.FULL else None
         return Update(
             step=Step(self.old, new, log_prob - self.log_prob),
             rollout=self.rollout,
             behaviour_log_ratio=self.log_prob - given(self.rollout.log_probs),
-            probe=self._probe(),
-            gradients=gradients,
-            path=self._kl_path(),
-            activations=heard,
+            probe=probe,
+            gradients=heard.gradients if heard is not None else None,
+            path=self._path(heard.path) if heard is not None and heard.path.copies else None,
+            activations=activations,
             old_parameters=self.parameters,
-            new_parameters=flat(list(policy.parameters())),
-            optimizer=moments(policy.optimizer),
+            new_parameters=parameters,
+            optimizer=moments(policy.optimizer) if self._level >= Level.STANDARD else None,
             limits=self.limits,
             logged=_logged(self._model),
+            digests={
+                **self._digests,
+                "after": digest.of_buffered(self._model),
+                "optimizer": digest.of_rest(self._model),
+            },
         )
 
     def broken(self) -> list[Finding]:
         """train() raised: was a number not finite before it did?"""
+        heard = self._listeners.detach() if self._listeners is not None else None
         _, log_prob = judge_or_nan(self._model.policy, self.rollout, self.old)
         return NonFinite.in_update(
             self.rollout,
-            self.detach(),
+            heard.gradients if heard is not None else None,
             flat(list(self._model.policy.parameters())),
             policy_is_bad=bool(np.isnan(log_prob).any()),
         )
 
-    def _probe(self) -> Step | None:
+    def _probe(self, parameters: Tensor) -> Step | None:
         if self._held_out is None or self._held_out_old is None:
             return None
         old, log_prob = self._held_out_old
-        new, new_log_prob = judge_or_nan(self._model.policy, self._held_out, old)
+        new, new_log_prob = self._held_out.ask(self._model.policy, parameters)
         return Step(old, new, new_log_prob - log_prob)
 
-    def _kl_path(self) -> KLPath | None:
-        recorder, policy = self._path, self._model.policy
-        if recorder is None or not recorder.copies:
-            return None
-        some = self.rollout.some(HELD_OUT)
+    def _activations(self) -> Activations:
+        policy, some = self._model.policy, self.rollout.some(LOOKED_AT)
+        with listening(policy) as of_policy:
+            judge_or_nan(policy, some, self.old)
+        with listening(policy) as of_value:
+            appraise(policy, some)
+        return of_policy.with_value(of_value)
 
-        def kl_mean(vector: Tensor) -> float:
-            with borrowed(policy, vector):
-                new, log_prob = judge_or_nan(policy, some, old)
-            return float(Step(old, new, log_prob).kl.mean())
+    def _path(self, recorder: PathRecorder) -> KLPath:
+        look = _PathLook(self._model.policy, self.rollout, self.parameters, recorder)
+        per_epoch = _steps_per_epoch(self._model, len(self.rollout), recorder.total)
+        return KLPath(recorder.steps, recorder.total, look.kl_mean, per_epoch)
 
-        with borrowed(policy, self.parameters):
-            old, _ = judge(policy, some)
-        return KLPath(recorder.steps, recorder.total, lambda i: kl_mean(recorder.copies[i]))
+
+class _PathLook:
+    """Puts the copies of the path into the policy, one after the other, and measures their KL on some states.
+
+    Running averages, as of BatchNorm, are no parameters: they are those after the update for all of the path.
+    """
+
+    def __init__(self, policy: Any, rollout: Rollout, start: Tensor, recorder: PathRecorder) -> None:
+        self._policy, self._rollout, self._start = policy, rollout, start
+        self._parameters, self._copies = recorder.parameters, recorder.copies
+
+    @cached_property
+    def _some(self) -> Rollout:
+        return self._rollout.some(HELD_OUT)
+
+    @cached_property
+    def _old(self) -> tuple[Distribution, Floats]:
+        # Judged on the same rows in the same way as the others, so that what has not moved reads exactly 0.
+        with borrowed(self._policy, self._start):
+            return judge(self._policy, self._some)
+
+    def kl_mean(self, place: int) -> float:
+        """Mean KL(pi_old || pi_i) by the copy in this place [nats]."""
+        old, old_log_prob = self._old
+        with borrowed(self._parameters, self._copies[place]):
+            new, log_prob = judge_or_nan(self._policy, self._some, old)
+        return float(Step(old, new, log_prob - old_log_prob).kl.mean())
+
+
+def _steps_per_epoch(model: Any, size: int, total: int) -> int | None:
+    """Gradient steps in a pass over the rollout, if the algorithm makes passes in minibatches and made no others."""
+    rule = getattr(model, "rule", model)
+    batch_size, n_epochs = getattr(rule, "batch_size", None), getattr(rule, "n_epochs", None)
+    if not isinstance(batch_size, int) or not isinstance(n_epochs, int):
+        return None
+    steps = math.ceil(size / batch_size)
+    return steps if total <= steps * n_epochs else None
 
 
 def moments(optimizer: Any) -> Tensor | None:

@@ -3,7 +3,7 @@
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -65,6 +65,25 @@ def versions() -> dict[str, str]:
     return found
 
 
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """What decides the last bits of the same computation beside versions: system, instructions, threads, device.
+
+    No name of a host or user is in it.
+    """
+    import torch  # here, because readers of runs need it not
+
+    found: dict[str, Any] = {
+        "platform": platform.platform(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),  # AVX512, AVX2, ...: they decide torch's kernels
+        "torch_threads": torch.get_num_threads(),
+        "device": device,
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+    }
+    if device.startswith("cuda"):
+        found["device_name"] = torch.cuda.get_device_name(device)
+    return found
+
+
 def git() -> dict[str, Any] | None:
     """Revision of the repository one works in and whether it has uncommitted changes; None outside one."""
 
@@ -122,9 +141,57 @@ def plain_spec_of(model: Any) -> Any | None:
 
 def identity(model: Any) -> Mapping[str, Any]:
     """What the manifest says of a model that nobody described further."""
-    name = type(model).__name__
+    rule = getattr(model, "rule", None)
     return {
         "env": environment_of(model),
-        "agent": {"name": name, "label": name.lower(), "settings": settings_of(model), "trust_region": None},
+        "agent": agent_of(model) if rule is None else agent_of_rule(model, rule),
         "seed": model.seed,
+        "machine": machine(str(model.device)),
+    }
+
+
+def agent_of(model: Any) -> dict[str, Any]:
+    """The algorithm by its class, and its hyperparameters."""
+    name = type(model).__name__
+    return {"name": name, "label": name.lower(), "settings": settings_of(model), "trust_region": None}
+
+
+def agent_of_rule(model: Any, rule: Any) -> dict[str, Any]:
+    """An algorithm that is told how to update by a `rule`: which one, and all settings of it and of its host.
+
+    A rule that is one file in a package `rules` goes by the name of the file, with dashes: ppo_noclip.py is
+    ppo-noclip. Settings of the parts override those that the model itself only carries for its parent class.
+    """
+    kind = type(rule)
+    package, _, file = kind.__module__.rpartition(".")
+    name = file.replace("_", "-") if package.rpartition(".")[2] == "rules" else kind.__name__
+    data = {key: getattr(model, key, None) for key in ("n_envs", "n_steps", "gamma", "gae_lambda")}
+    parts = (getattr(model, "stabilisers", None), getattr(model.policy, "network", None))
+    settings = {
+        **_fields_of(parts[0]),
+        **_fields_of(parts[1]),
+        **data,
+        "device": str(model.device),
+        **_fields_of(rule),
+    }
+    return {
+        "name": name,
+        "label": name.lower(),
+        "settings": settings,
+        "trust_region": getattr(kind, "trust_region", None),
+        "rule": f"{kind.__module__}.{kind.__qualname__}",
+    }
+
+
+def _fields_of(part: Any) -> dict[str, Any]:
+    """The fields of a dataclass that hold plain values or sequences of them; empty for anything else."""
+    if not is_dataclass(part):
+        return {}
+    found = {field.name: getattr(part, field.name) for field in fields(part) if field.init}
+    plain = (bool, int, float, str, type(None))
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in found.items()
+        if isinstance(value, plain)
+        or (isinstance(value, tuple | list) and all(isinstance(item, plain) for item in value))
     }

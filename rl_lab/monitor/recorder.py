@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -73,26 +74,33 @@ class Recorder:
         findings: Iterable[Finding],
         update: int,
         env_steps: int,
-        precursors: Sequence[Precursor] = (),
+        precursors: Sequence[Sequence[Precursor]] = (),
     ) -> list[Event]:
-        """Give findings their place, and record and say them; the events are on disk when this returns."""
+        """Give findings their place, and record and say them; the events are on disk when this returns.
+
+        precursors: of each finding in turn; none of those that it is too short for.
+        """
         events = []
-        for finding in findings:
+        for finding, warned in zip(findings, chain(precursors, repeat(())), strict=False):
             event = Event(
                 **finding.__dict__,
                 id=sum(self.events.values()) + 1,
                 run=self._writer.manifest["run_id"],
                 update=update,
                 env_steps=env_steps,
-                precursors=tuple(precursors),
+                precursors=tuple(warned),
             )
             self.events[event.event] = self.events.get(event.event, 0) + 1
             self._writer.event(event.row())
             if self._wandb is not None:
-                self._wandb.event(event)
+                self._wandb.event(event, self.events[event.event])
             self.say(event.sentence())
             events.append(event)
         return events
+
+    def alert(self, event: Event, text: str) -> bool:
+        """Send an alert about the event to W&B; False where there is no run to send it to."""
+        return self._wandb is not None and self._wandb.alert(event, text)
 
     def close(self, status: str, reason: str | None, **final: Any) -> None:
         """Write how the run ended; `final` is what the manifest says of the whole run."""

@@ -60,15 +60,15 @@ class EpisodeReturns:
         """Account for one step of all environments."""
         self._running += rewards
         self._steps += 1
-        if not dones.any():
+        if not np.count_nonzero(dones):
             return
         for index in np.flatnonzero(dones).tolist():
             reported = infos[index].get("episode")
             if reported is not None:
                 self._monitored = True
-                self._ended(Episode(float(reported["r"]), int(reported["l"])))
+                self.ended(Episode(float(reported["r"]), int(reported["l"])))
             elif not self._monitored:
-                self._ended(Episode(float(self._running[index]), int(self._steps[index])))
+                self.ended(Episode(float(self._running[index]), int(self._steps[index])))
             self._running[index], self._steps[index] = 0.0, 0
 
     def take(self) -> list[Episode]:
@@ -80,7 +80,8 @@ class EpisodeReturns:
         """The last 20 episodes, or as many as there are."""
         return mean_of(self.window) if self.window else None
 
-    def _ended(self, episode: Episode) -> None:
+    def ended(self, episode: Episode) -> None:
+        """Account for an episode that somebody else has counted."""
         self.window.append(episode.paid)
         self.fresh.append(episode)
         self.total += 1

@@ -1,6 +1,7 @@
 """What one rollout of a stable-baselines3 algorithm held, and what a policy says about its states."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +32,8 @@ class Rollout:
 
     observations: Observations
     actions: Tensor
-    n_steps: int
+    n_steps: int | None
+    """Steps of each environment; None: the rows are in no known order."""
     log_probs: NDArray[np.float32] | None = None
     """[N] log pi(a|s), stored when the action was taken."""
     rewards: NDArray[np.float32] | None = None
@@ -46,22 +48,32 @@ class Rollout:
 
     def some(self, most: int) -> "Rollout":
         """At most so many of its rows, with what a policy needs to judge them: spread evenly over the rollout, or,
-        because a recurrent policy must run along it, the beginning of environment 0."""
+        because a recurrent policy must run along it, the first steps of all environments."""
         if "lstm_states" in self.context:
-            rows = np.arange(min(most, self.n_steps))
-            context = {
-                "episode_starts": self.context["episode_starts"][rows],
-                "lstm_states": tuple(state[:, :1] for state in self.context["lstm_states"]),
-            }
-        else:
-            rows = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(int))
-            context = {name: part[rows] for name, part in self.context.items()}
+            return self._beginnings(most)
+        rows = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(int))
+        return self._at(rows, len(rows), {name: part[rows] for name, part in self.context.items()})
+
+    def _beginnings(self, most: int) -> "Rollout":
+        length = self.n_steps or len(self)
+        n_envs = min(len(self) // length, most)
+        n_steps = min(length, most // n_envs)
+        rows = np.add.outer(np.arange(n_envs) * length, np.arange(n_steps)).ravel()
+        context = {
+            name: part[rows] if name == "episode_starts" else tuple(state[:, :n_envs] for state in part)
+            for name, part in self.context.items()
+        }
+        return self._at(rows, n_steps, context)
+
+    def _at(self, rows: NDArray[np.int64], n_steps: int, context: dict[str, Any]) -> "Rollout":
         seen = self.observations
         observations = {k: v[rows] for k, v in seen.items()} if isinstance(seen, dict) else seen[rows]
-        return Rollout(observations, self.actions[rows], len(rows), context=context)
+        return Rollout(observations, self.actions[rows], n_steps, context=context)
 
     def place(self, row: int) -> dict[str, int]:
-        """Environment and step of a row."""
+        """Environment and step of a row, where they are known."""
+        if self.n_steps is None:
+            return {}
         env, step = divmod(row, self.n_steps)
         return {"env": env, "step": step}
 
@@ -94,10 +106,14 @@ def read(model: Any) -> Rollout:
         context["action_masks"] = flat(masks)
     if isinstance(buffer, RecurrentRolloutBuffer | RecurrentDictRolloutBuffer):
         context["episode_starts"] = tensor(buffer.episode_starts).flatten()
-        context["lstm_states"] = tuple(
-            torch.as_tensor(states[0], device=model.device)
-            for states in (buffer.hidden_states_pi, buffer.cell_states_pi)
-        )
+        for name, part in (("lstm_states", "pi"), ("lstm_states_of_value", "vf")):
+            context[name] = tuple(
+                torch.as_tensor(states[0], device=model.device)
+                for states in (
+                    getattr(buffer, f"hidden_states_{part}"),
+                    getattr(buffer, f"cell_states_{part}"),
+                )
+            )
     actions = tensor(buffer.actions).float()  # as SB3's own samples of the buffer do
     return Rollout(
         observations=observations,
@@ -117,18 +133,43 @@ def judge(policy: Any, rollout: Rollout) -> tuple[Distribution, Floats]:
 
     A recurrent policy is run along the rollout from the recurrent state in which the rollout began.
     """
-    was_training = policy.training
-    policy.set_training_mode(False)
-    try:
-        with torch.no_grad():
-            if "lstm_states" in rollout.context:
-                return _read_distribution(_recurrent(policy, rollout), rollout.actions)
-            size = rollout.actions.shape[0]
-            pieces = [_piece(policy, rollout, slice(i, i + CHUNK)) for i in range(0, size, CHUNK)]
-    finally:
-        policy.set_training_mode(was_training)
+    with acting(policy), torch.no_grad():
+        if "lstm_states" in rollout.context:
+            return _read_distribution(_recurrent(policy, rollout), rollout.actions)
+        size = rollout.actions.shape[0]
+        pieces = [_piece(policy, rollout, slice(i, i + CHUNK)) for i in range(0, size, CHUNK)]
     distribution = _join([d for d, _ in pieces])
     return distribution, np.concatenate([log_prob for _, log_prob in pieces])
+
+
+@contextmanager
+def acting(policy: Any) -> Iterator[None]:
+    """The policy in the mode in which it acts, without dropout and its like, and in its own afterwards."""
+    was_training = policy.training
+    if was_training:  # setting the mode walks through all modules
+        policy.set_training_mode(False)
+    try:
+        yield
+    finally:
+        if was_training:
+            policy.set_training_mode(True)
+
+
+def appraise(policy: Any, rollout: Rollout) -> Floats:
+    """The value function's prediction for every state of the rollout [N], by the policy as it is now."""
+    with acting(policy), torch.no_grad():
+        if "lstm_states" in rollout.context:
+            starts = rollout.context["episode_starts"]
+            values = policy.predict_values(
+                rollout.observations, rollout.context["lstm_states_of_value"], starts
+            )
+            return _numbers(values).ravel()
+        size = rollout.actions.shape[0]
+        pieces = [
+            policy.predict_values(_some_rows(rollout.observations, slice(i, i + CHUNK)))
+            for i in range(0, size, CHUNK)
+        ]
+    return np.concatenate([_numbers(values).ravel() for values in pieces])
 
 
 def judge_or_nan(policy: Any, rollout: Rollout, old: Distribution) -> tuple[Distribution, Floats]:
@@ -143,17 +184,18 @@ def judge_or_nan(policy: Any, rollout: Rollout, old: Distribution) -> tuple[Dist
 
 
 def _piece(policy: Any, rollout: Rollout, rows: slice) -> tuple[Distribution, Floats]:
-    observations = rollout.observations
-    piece = (
-        {k: v[rows] for k, v in observations.items()}
-        if isinstance(observations, dict)
-        else observations[rows]
-    )
+    piece = _some_rows(rollout.observations, rows)
     if "action_masks" in rollout.context:
         distribution = policy.get_distribution(piece, rollout.context["action_masks"][rows])
     else:
         distribution = policy.get_distribution(piece)
     return _read_distribution(distribution, rollout.actions[rows])
+
+
+def _some_rows(observations: Observations, rows: slice) -> Observations:
+    if isinstance(observations, dict):
+        return {name: part[rows] for name, part in observations.items()}
+    return observations[rows]
 
 
 def _recurrent(policy: Any, rollout: Rollout) -> Any:

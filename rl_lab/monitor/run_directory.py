@@ -3,7 +3,7 @@
 manifest.json   what ran, with which settings and versions, and how it ended
 updates.jsonl   one line an update
 events.jsonl    one line an event, on disk before training goes on
-checkpoints/    final.safetensors, the policy's parameters
+checkpoints/    final.safetensors, the policy; before-<update>.safetensors, what the guard `checkpoint` kept
 wandb/          the W&B run's own files, if the lab started one
 """
 
@@ -11,7 +11,8 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -57,6 +58,25 @@ def decode(value: Any) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """The file holds either the old document or the new, also after a power cut."""
+    with _written_beside(path, value) as whole:
+        os.replace(whole, path)
+
+
+def write_json_once(path: Path, value: Any) -> None:
+    """The file is not there, or holds the whole document; FileExistsError if somebody else's is there."""
+    with _written_beside(path, value) as whole:
+        try:
+            os.link(whole, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links: for a moment the file is empty
+            path.touch(exist_ok=False)
+            os.replace(whole, path)
+
+
+@contextmanager
+def _written_beside(path: Path, value: Any) -> Iterator[Path]:
+    """The document in a file of another name in the same folder; what is left of it afterwards is removed."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         os.chmod(name, 0o666 & ~_umask())  # mkstemp makes a private file, a run is for colleagues too
@@ -64,10 +84,9 @@ def write_json(path: Path, value: Any) -> None:
             file.write(json.dumps(encode(value), indent=1) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
+        yield Path(name)
+    finally:
         Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _umask() -> int:
@@ -85,8 +104,7 @@ class RunWriter:
         try:
             path.mkdir(parents=True, exist_ok=True)
             self.manifest: dict[str, Any] = {"schema": SCHEMA, **manifest}
-            (path / "manifest.json").touch(exist_ok=False)  # of two processes, one gets the directory
-            self.save_manifest()
+            write_json_once(path / "manifest.json", self.manifest)  # of two processes, one gets the directory
             self.reopen()
         except FileExistsError as error:
             raise RunDirectoryError(

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from rl_lab.monitor import quantities
 from rl_lab.monitor.activations import Activations
-from rl_lab.monitor.distributions import Floats, Step
+from rl_lab.monitor.distributions import Change, Floats, Step
+from rl_lab.monitor.drift import Drift
 from rl_lab.monitor.gradients import Gradients
 from rl_lab.monitor.limits import NO_LIMITS, Limits
 from rl_lab.monitor.path import KLPath
@@ -33,8 +34,10 @@ class Update:
     rollout: Rollout | None = None
     behaviour_log_ratio: Floats | None = None
     """[N] log pi(a|s) judged before the first gradient step, less what was stored when a was taken."""
-    probe: Step | None = None
+    probe: Change | None = None
     """Both policies on the fixed held-out states."""
+    drift: Drift | None = None
+    """What the networks of an off-policy algorithm answer on those states."""
     gradients: Gradients | None = None
     path: KLPath | None = None
     """The KL after each gradient step; looking at it costs a forward pass each."""
@@ -49,6 +52,8 @@ class Update:
     """What the rule promises."""
     logged: Mapping[str, float] = field(default_factory=dict)
     """What the algorithm logged itself, under its own names."""
+    digests: Mapping[str, str | None] = field(default_factory=dict)
+    """Digests of parts that are not here, under the names of rl_lab/monitor/parts.py; None: the part is here."""
 
 
 Quantity = Callable[[Update], float]

@@ -21,8 +21,15 @@ _SPELLINGS: dict[str, Mode] = {
 Wish = bool | Literal["online", "offline"] | None
 """What a user wants of W&B; see DivergenceMonitor."""
 PROJECT = "rl-lab"
-FLUSH_SECONDS = 1.0
-"""wandb's own default loses up to 15 s of records, alerts included, when a process is killed."""
+CONFIG = ("env", "agent", "seed", "steps", "run_id", "study", "level", "guards")
+"""Entries of the manifest by which W&B can group and filter runs."""
+FLUSH_SECONDS = 0.5
+"""wandb's own default loses up to 15 s of records, alerts included, when a process is killed. Half of the second that
+may be lost, because a record also takes some time to the process that writes the file."""
+WORD = 64
+"""Characters of a text that is a name, not a document."""
+CALM = ("recovery", "guard_")
+"""How the names of events begin that are no reason to worry."""
 ONLINE_TIMEOUT = 20.0
 FINISH_TIMEOUT = 60.0
 
@@ -119,7 +126,6 @@ class WandbRun:
         self._works = True
         self._largest: dict[str, float] = before._largest if before else {}
         self._nonfinite: int = before._nonfinite if before else 0
-        self._events: dict[str, int] = before._events if before else {}
         self._declared: set[str] = set()
 
     @classmethod
@@ -143,9 +149,7 @@ class WandbRun:
             "group": f"{env} {agent}",
             "job_type": "train",
             "tags": [env[:64], agent[:64]],
-            "config": encode(
-                {key: manifest[key] for key in ("env", "agent", "seed", "steps", "run_id", "study")}
-            ),
+            "config": encode({key: manifest.get(key) for key in CONFIG}),
             "dir": str(directory),
             "reinit": "create_new",
         }
@@ -182,8 +186,11 @@ class WandbRun:
         return {"mode": mode, "id": self._run.id, "dir": str(folder), "url": url}
 
     def update(self, row: Mapping[str, Any]) -> None:
-        """Log one update under the keys of updates.jsonl; missing values are left out."""
-        present = {key: value for key, value in row.items() if value is not None}
+        """Log one update under the keys of updates.jsonl: numbers and names.
+
+        What is missing is left out, and so are lists and digests, which are no charts.
+        """
+        present = {key: value for key, value in row.items() if _is_shown(key, value)}
         for key, value in present.items():
             if isinstance(value, float):
                 if math.isfinite(value):
@@ -192,24 +199,26 @@ class WandbRun:
                     self._nonfinite += 1
         self._tell(lambda: self._log(present))
 
-    def event(self, event: Event) -> None:
-        """Log the event, count it in the summary, and alert on the 1st, 10th, 100th ... of its kind."""
-        count = self._events[event.event] = self._events.get(event.event, 0) + 1
+    def event(self, event: Event, count: int) -> None:
+        """Log the event, and in the summary that there have been so many of its name."""
         row = {
             "event": event.event,
             "event/value": event.value,
             "event/threshold": event.threshold,
             "event/message": event.message,
+            "event/precursors": ", ".join(f"{p.quantity} {p.lead} ahead" for p in event.precursors) or None,
             "event/id": event.id,
             "update": event.update,
             "env_steps": event.env_steps,
         }
         self._tell(lambda: self._log({key: value for key, value in row.items() if value is not None}))
         self._tell(lambda: self._run.summary.update({f"events/{event.event}": count}))
-        if str(count).rstrip("0") == "1":
-            level = "INFO" if event.event == "recovery" else "WARN"
-            many = f" (number {count} of this kind)" if count > 1 else ""
-            self._tell(lambda: self._run.alert(title=event.event, text=event.sentence() + many, level=level))
+
+    def alert(self, event: Event, text: str) -> bool:
+        """Alert under the event's name; what is good news, or what a guard did, is no warning. False: W&B is gone."""
+        level = "INFO" if event.event.startswith(CALM) else "WARN"
+        self._tell(lambda: self._run.alert(title=event.event, text=text, level=level))
+        return self._works
 
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:
         """Write the outcome; end the run if the lab started it."""
@@ -247,6 +256,12 @@ class WandbRun:
                 self._run.define_metric(key, hidden=True)
             else:
                 self._run.define_metric(key, step_metric="env_steps")
+
+
+def _is_shown(key: str, value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= WORD and not key.startswith("digest")
+    return value is not None and not isinstance(value, list | tuple | Mapping)
 
 
 def _run_id(manifest: Mapping[str, Any]) -> str:

@@ -10,13 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rl_lab.errors import UserError, did_you_mean
 from rl_lab.study.agents import read_agent
+from rl_lab.study.monitor import read_watch
 from rl_lab.study.plan import Contrasts, Env, Study, slug
 from rl_lab.study.settings import a_mapping, a_word, check_settings, first_problem, pop_label, refuse_unknown
 
 Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-KEYS = ("envs", "agents", "seeds", "steps", "settings", "contrasts")
-"""What a study's YAML may hold; settings are those of every agent."""
+KEYS = ("envs", "agents", "seeds", "steps", "settings", "contrasts", "monitor")
+"""What a study's YAML may hold; settings are those of every agent, monitor says how every run is watched."""
 
 
 class _Numbers(BaseModel):
@@ -61,7 +62,8 @@ def read_study(content: Mapping[str, Any], name: str, where: str) -> Study:
     _refuse_repeats([env.label for env in envs], f"{where}: envs")
     present = [[label for label in labels if label not in without.get(env.label, ())] for env in envs]
     contrasts = _read_contrasts(content.get("contrasts"), labels, present, f"{where}: contrasts")
-    study = Study(name, tuple(envs), agents, seeds, common, without, contrasts)
+    monitor = read_watch(content.get("monitor"), f"{where}: monitor")
+    study = Study(name, tuple(envs), agents, seeds, common, without, contrasts, monitor)
     _refuse_bad_names([run.run_id for run in study.runs()], where)
     return study
 

@@ -58,6 +58,8 @@ def execute(
     trust_region = agents.catalogue()[plan.agent.name].trust_region
     monitor = DivergenceMonitor(
         out,
+        level=plan.monitor.level,
+        guards=plan.monitor.guards,
         wandb=wandb,
         random_return=random_return,
         say=say,

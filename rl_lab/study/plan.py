@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from rl_lab.study.monitor import Watch
 from rl_lab.study.settings import fields_of
 
 Contrasts = Mapping[str, tuple[tuple[str, str], ...]]
@@ -51,6 +52,16 @@ class RunPlan:
     """With all settings resolved, defaults included."""
     seed: int
     steps: int
+    monitor: Watch = field(default_factory=Watch)
+
+    def deciding(self) -> dict[str, Any]:
+        """What its numbers depend on; how closely it is watched is nothing of that."""
+        guarded = self.monitor.deciding()
+        return {
+            **{key: value for key, value in asdict(self).items() if key != "monitor"},
+            "agent": self.agent.deciding(),
+            **({"monitor": guarded} if guarded else {}),
+        }
 
     def described(self) -> dict[str, Any]:
         """What the manifest of the run says of it."""
@@ -76,6 +87,8 @@ class Study:
     """By the label of a task the labels of the agents that are left out of it."""
     contrasts: Contrasts = field(default_factory=dict)
     """What its report compares; no run depends on it."""
+    monitor: Watch = field(default_factory=Watch)
+    """How every run is watched."""
 
     def document(self) -> dict[str, Any]:
         """The resolved config as it is stored."""
@@ -85,18 +98,26 @@ class Study:
             "seeds": list(self.seeds),
             "settings": self.settings,
             "without": {task: list(labels) for task, labels in self.without.items()},
+            "monitor": self.monitor.deciding(),
         }
 
     def hash(self) -> str:
         """Changes when, and only when, any run would."""
-        runs = [{**asdict(run), "agent": run.agent.deciding()} for run in self.runs()]
+        runs = [run.deciding() for run in self.runs()]
         return hashlib.sha256(json.dumps(runs, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def runs(self) -> list[RunPlan]:
         """All runs, seed by seed, so that a study cut short has compared something."""
         defaults = {name: _defaults(name) for name in dict.fromkeys(agent.name for agent in self.agents)}
         return [
-            _run(env, agent, seed, env.steps, {**defaults[agent.name], **self.settings, **env.agent})
+            _run(
+                env,
+                agent,
+                seed,
+                env.steps,
+                {**defaults[agent.name], **self.settings, **env.agent},
+                self.monitor,
+            )
             for seed in self.seeds
             for env in self.envs
             for agent in self.agents
@@ -115,14 +136,19 @@ class Study:
         }
 
 
-def plan_run(env: Env, agent: Agent, seed: int, steps: int, common: Mapping[str, Any]) -> RunPlan:
+def plan_run(
+    env: Env, agent: Agent, seed: int, steps: int, common: Mapping[str, Any], monitor: Watch | None = None
+) -> RunPlan:
     """Resolve the settings of one run: defaults < the study's < the task's < the agent's own."""
-    return _run(env, agent, seed, steps, {**_defaults(agent.name), **common, **env.agent})
+    general = {**_defaults(agent.name), **common, **env.agent}
+    return _run(env, agent, seed, steps, general, monitor or Watch())
 
 
-def _run(env: Env, agent: Agent, seed: int, steps: int, general: Mapping[str, Any]) -> RunPlan:
+def _run(
+    env: Env, agent: Agent, seed: int, steps: int, general: Mapping[str, Any], monitor: Watch
+) -> RunPlan:
     run_id = slug(f"{env.label}-{agent.label}-s{seed}")
-    return RunPlan(run_id, env, replace(agent, settings={**general, **agent.settings}), seed, steps)
+    return RunPlan(run_id, env, replace(agent, settings={**general, **agent.settings}), seed, steps, monitor)
 
 
 def _defaults(name: str) -> dict[str, Any]:

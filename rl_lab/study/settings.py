@@ -29,7 +29,14 @@ def check_settings(name: str, settings: Mapping[str, Any], where: str) -> dict[s
     """
     fields = fields_of(name)
     refuse_unknown(settings, fields, where, "setting", name)
-    definitions: dict[str, Any] = {key: (fields[key].annotation, ...) for key in settings}
+    return check_types(name, {key: field.annotation for key, field in fields.items()}, settings, where)
+
+
+def check_types(
+    name: str, types: Mapping[str, Any], settings: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Settings of the owner `name` by their annotations, which may carry bounds; names are known already."""
+    definitions: dict[str, Any] = {key: (types[key], ...) for key in settings}
     model = create_model(name, __config__=ConfigDict(strict=True, allow_inf_nan=False), **definitions)
     try:
         # Through JSON, where a list may stand for a tuple even in strict mode.

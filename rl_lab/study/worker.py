@@ -14,6 +14,7 @@ from types import FrameType
 
 from rl_lab.errors import UserError
 from rl_lab.study.execute import execute
+from rl_lab.study.monitor import Watch
 from rl_lab.study.plan import Agent, Env, RunPlan
 
 
@@ -22,9 +23,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_die_with_the_supervisor, daemon=True).start()
     order = json.loads(sys.argv[1])
-    plan = RunPlan(
-        **{**order["plan"], "env": Env(**order["plan"]["env"]), "agent": Agent(**order["plan"]["agent"])}
-    )
+    made = {"env": Env, "agent": Agent, "monitor": Watch}
+    plan = RunPlan(**{key: made[key](**v) if key in made else v for key, v in order["plan"].items()})
     try:
         execute(
             plan,

@@ -59,9 +59,12 @@ def read_setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {text}: must have the form key=value, for example --set learning_rate=1e-3")
+    return key.strip(), read_value(value, f"--set {text}")
+
+
+def read_value(text: str, where: str) -> Any:
+    """A value on the command line, read as YAML; `where` opens the message."""
     try:
-        return key.strip(), yaml.load(value, _Loader)
+        return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError) as error:
-        raise UserError(
-            f"--set {text}: the value cannot be read ({getattr(error, 'problem', error)})"
-        ) from error
+        raise UserError(f"{where}: the value cannot be read ({getattr(error, 'problem', error)})") from error

@@ -1,14 +1,19 @@
 """A KL spike: one update moved the policy much further than the updates before it, or simply too far."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
+from rl_lab.monitor.path import KLPath
 from rl_lab.monitor.update import Update
+from rl_lab.monitor.usual import WINDOW, median, usual
 
+COLUMNS = ("kl_mean", "probe_kl_mean")
+"""The KL over the rollout; where there is none, as off-policy, over the held-out states."""
 FLOOR = 0.05
 """Nats. Below it no update is a spike: five times TRPO's usual limit, the upper end of healthy PPO."""
 CEILING = 1.0
@@ -16,57 +21,91 @@ CEILING = 1.0
 then differ in total variation by up to 0.7, and nothing of the rollout can be trusted."""
 SCORE = 4.0
 """Robust standard deviations in log space that make a spike between floor and ceiling."""
-WINDOW, LEAST = 20, 5
-"""Updates in the trailing window, and the least number needed to judge by it."""
-MIN_SPREAD = 0.25
-"""Smallest log-space deviation assumed, so that a very steady run does not make every wiggle a spike."""
+POINTS = 64
+"""Points of the KL path that an event keeps."""
 
 
-def spike_threshold(trailing: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> float:
+def spike_threshold(trailing: Sequence[float], limit: float | None = None) -> float:
     """The KL above which the next update is a spike, nats.
 
-    exp(median + 4 max(1.4826 MAD, 0.25)) of log KL over the trailing window, kept within [0.05, 1].
+    exp(median + 4 max(1.4826 MAD, 0.25)) of log KL over the trailing window, but at least 0.05 and what the
+    rule itself allows, and at most 1.
     """
-    if len(trailing) < LEAST:
+    band = usual(trailing)
+    if band is None:
         return CEILING
-    logs = np.log(np.maximum(trailing, 1e-12))
-    median = np.median(logs)
-    spread = max(1.4826 * float(np.median(np.abs(logs - median))), MIN_SPREAD)
-    return float(np.clip(math.exp(min(median + SCORE * spread, 50.0)), FLOOR, CEILING))
+    return min(max(band.above(SCORE), FLOOR, limit or 0.0), CEILING)
 
 
 class KLSpike(Detector):
-    """Judges kl_mean of each update against the updates before it."""
+    """Judges the mean KL of each update against the updates before it."""
 
     name = "kl_spike"
 
     def observe(self, seen: Seen) -> list[Finding]:
-        """A spike is kl_mean above the threshold; NaN is no spike but a non-finite event."""
-        kl = seen.row.get("kl_mean")
-        if kl is None or math.isnan(kl):
+        """A spike is a mean KL above the threshold; NaN is no spike but a non-finite event."""
+        column = next((c for c in COLUMNS if seen.row.get(c) is not None), None)
+        if column is None or math.isnan(kl := seen.row[column]):
             return []
-        before = seen.before("kl_mean", WINDOW)
-        threshold = spike_threshold(before)
+        before = seen.before(column, WINDOW)
+        threshold = spike_threshold(before, seen.limits.kl)
         if kl <= threshold:
             return []
-        usual = f", usually {np.median(before):.2g}" if len(before) else ""
+        path = _policy_path(seen.update) if column == "kl_mean" else None
+        first = path.first_beyond(threshold) if path is not None else None
         return [
             Finding(
                 event=self.name,
                 value=kl,
                 threshold=threshold,
-                message=f"kl_mean {kl:.3g} nats against a threshold of {threshold:.2g}{usual}; "
-                f"kl_max {seen.row['kl_max']:.3g}, ratio up to {seen.row['ratio_max']:.3g}",
-                details=_worst(seen.update),
+                message=_message(seen, column, threshold, before),
+                epoch=path.epoch_of(first) if path is not None and first is not None else None,
+                minibatch=first - 1 if first is not None else None,
+                details={**_worst(seen.update, column), **_along(path)},
             )
         ]
 
 
-def _worst(update: Update | None, count: int = 3) -> dict[str, Any]:
-    """The states whose action distribution moved most, and how far each action dimension did."""
-    if update is None or update.step is None:
+def _message(seen: Seen, column: str, threshold: float, before: Sequence[float]) -> str:
+    parts = [f"{column} {seen.row[column]:.3g} nats against a threshold of {threshold:.2g}"]
+    if before:
+        parts.append(f"usually {median(before):.2g}")
+    if seen.limits.kl is not None:
+        parts.append(f"the rule's own bound is {seen.limits.kl:.2g}")
+    tails = [
+        f"{words} {seen.row[tail]:.3g}"
+        for tail, words in (
+            (column.replace("mean", "max"), "largest of a state"),
+            ("ratio_max", "ratio up to"),
+        )
+        if seen.row.get(tail) is not None
+    ]
+    return ", ".join(parts) + "".join(f"; {tail}" for tail in tails)
+
+
+def _policy_path(update: Update | None) -> KLPath | None:
+    """The way inside the update, where it is the policy's: TRPO's optimizer only steps the value function."""
+    if update is None or update.path is None or not update.path.steps:
+        return None
+    if update.gradients is not None and not len(update.gradients.total("policy")):
+        return None
+    return update.path
+
+
+def _along(path: KLPath | None) -> dict[str, Any]:
+    """The mean KL after at most 64 of the gradient steps, which are counted from 1."""
+    if path is None:
         return {}
-    kl, rollout = update.step.kl, update.rollout
+    places = np.unique(np.linspace(0, len(path.steps) - 1, min(POINTS, len(path.steps))).round().astype(int))
+    return {"kl_path": [{"step": path.steps[i], "kl_mean": path.at(int(i))} for i in places]}
+
+
+def _worst(update: Update | None, column: str, count: int = 3) -> dict[str, Any]:
+    """The states whose action distribution moved most, and how far each action dimension did."""
+    change = None if update is None else update.step if column == "kl_mean" else update.probe
+    if update is None or change is None:
+        return {}
+    kl, rollout = change.kl, update.rollout if column == "kl_mean" else None
     worst = [{"row": int(i), "kl": float(kl[i])} for i in np.argsort(kl)[::-1][:count]]
     if rollout is not None:
         worst = [
@@ -76,5 +115,5 @@ def _worst(update: Update | None, count: int = 3) -> dict[str, Any]:
         ]
     return {
         "worst_states": worst,
-        "kl_per_dimension": [float(v) for v in update.step.kl_per_dimension.mean(axis=0)],
+        "kl_per_dimension": [float(v) for v in change.kl_per_dimension.mean(axis=0)],
     }

@@ -22,11 +22,33 @@ gradient and loss, seen from outside, only the gradient has a minibatch, so it i
 an output that overflows although every parameter is finite.
 """
 
+COLUMNS: Mapping[str, Sequence[str]] = {
+    "obs": ("observation_scale", "observation_max"),
+    "value": ("value_scale",),
+    "reward": ("reward_scale", "reward_max"),
+    "return": ("return_scale",),
+    "advantage": ("advantage_scale",),
+    "gradient": ("gradient_norm_policy_max", "gradient_norm_value_max", "gradient_norm_max"),
+    "loss": (
+        "train/loss",
+        "train/actor_loss",
+        "train/critic_loss",
+        "train/policy_gradient_loss",
+        "train/value_loss",
+    ),
+    "parameter": ("weight_norm", "step_norm"),
+}
+"""What a recorded run shows of them."""
+OUTPUTS = ("kl_mean", "probe_kl_mean", "entropy")
+
 
 def first_nonfinite(array: Any) -> int | None:
     """Flat index of the first NaN or infinity; None if all is finite or the array holds integers."""
     values = np.asarray(array)
-    if values.dtype.kind != "f" or np.isfinite(values).all():
+    if values.dtype.kind != "f":
+        return None
+    # It is asked after every step: a sum of squares takes half the time, and is finite only if all numbers are.
+    if math.isfinite(np.vdot(values, values)) or np.isfinite(values).all():
         return None
     return int((~np.isfinite(values)).ravel().argmax())
 
@@ -44,7 +66,7 @@ class NonFinite(Detector):
         )
         update = seen.update
         if update is None or update.rollout is None or update.step is None:
-            return []
+            return self.in_row(seen.row)
         return self.in_update(
             update.rollout,
             update.gradients,
@@ -52,6 +74,21 @@ class NonFinite(Detector):
             loss_is_bad=loss_is_bad,
             policy_is_bad=bool(np.isnan(update.step.log_ratio).any()),
         )
+
+    @staticmethod
+    def in_row(row: Mapping[str, Any]) -> list[Finding]:
+        """The first column in causal order that is no finite number, where the update itself is not at hand."""
+        for quantity, columns in COLUMNS.items():
+            for column in columns:
+                value = row.get(column)
+                if isinstance(value, float) and not math.isfinite(value):
+                    return [_finding(quantity, f"{column} is {value:g}")]
+            if quantity == "loss" and row.get("outcome") == "NOT_FINITE":
+                return [_finding(quantity, "the update's outcome is NOT_FINITE")]
+        # A divergence that is infinite is very large; one that is no number comes of a policy that is none.
+        if any(isinstance(v := row.get(column), float) and math.isnan(v) for column in OUTPUTS):
+            return [_finding("policy", "the policy's output, though all parameters are finite")]
+        return []
 
     @staticmethod
     def in_step(observations: Any, rewards: Any) -> Finding | None:
@@ -139,9 +176,8 @@ def _in_rollout(rollout: Rollout) -> Finding | None:
         if index is not None:
             row = index // max(1, int(np.prod(array.shape[1:])))
             place = rollout.place(row)
-            return _finding(
-                quantity, f"{words} of environment {place['env']} at step {place['step']}", place=place
-            )
+            where = "of environment {env} at step {step}".format(**place) if place else f"in row {row}"
+            return _finding(quantity, f"{words} {where}", place=place or {"row": row})
     return None
 
 

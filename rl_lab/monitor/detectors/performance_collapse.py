@@ -6,26 +6,12 @@ from dataclasses import dataclass
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
 from rl_lab.monitor.returns import WINDOW, Mean
+from rl_lab.monitor.standing import Standing, is_clear, relative_drop
 
 DROP = 0.5
 """Share of the way back to a random policy that makes a collapse."""
 RECOVERED = 0.25
 """Drop below which a collapsed run has recovered."""
-SIGNIFICANCE = 3.0
-"""Standard errors by which a difference of returns must exceed its noise."""
-
-
-def relative_drop(best: float, now: float, random: float) -> float:
-    """(R_best - R_now) / (R_best - R_rand): 0 as good as ever, 1 as bad as chance.
-
-    Unchanged when all returns are scaled or shifted alike, so it works where returns are negative.
-    """
-    return (best - now) / (best - random)
-
-
-def is_clear(better: Mean, worse: Mean) -> bool:
-    """Whether better - worse exceeds three standard errors of the difference."""
-    return better.mean - worse.mean > SIGNIFICANCE * math.hypot(better.stderr, worse.stderr)
 
 
 @dataclass
@@ -38,12 +24,15 @@ class _Suspicion:
 
 
 class PerformanceCollapse(Detector):
-    """A drop of at least half that is clear of noise and still there after a fresh window of episodes."""
+    """A drop of at least half that is clear of noise and still there after a fresh window of episodes.
+
+    Both ends are two windows of episodes that share none: the best was confirmed by a second one, and so is the drop.
+    """
 
     name = "performance_collapse"
 
     def __init__(self) -> None:
-        self._best: Mean | None = None
+        self._standing = Standing()
         self._suspicion: _Suspicion | None = None
         self._collapsed_at: int | None = None
 
@@ -52,35 +41,34 @@ class PerformanceCollapse(Detector):
         now, random = seen.smooth, seen.random
         if now is None or random is None or now.episodes < WINDOW or not math.isfinite(now.mean):
             return []
-        if self._best is None or now.mean > self._best.mean:
-            self._best = now
-        if not is_clear(self._best, random):
+        self._standing.see(now, seen.episodes)
+        best = self._standing.best
+        if best is None or not is_clear(best, random):
             return []  # nothing has been learned yet that could be lost
-        drop = relative_drop(self._best.mean, now.mean, random.mean)
+        drop = relative_drop(best.mean, now.mean, random.mean)
         if self._collapsed_at is not None:
             return self._after_collapse(now, drop)
-        if drop < DROP or not is_clear(self._best, now):
+        if drop < DROP or not is_clear(best, now):
             self._suspicion = None
             return []
         if self._suspicion is None:
             self._suspicion = _Suspicion(seen.row["update"], seen.row["env_steps"], seen.episodes)
         if seen.episodes < self._suspicion.episodes + WINDOW:
             return []
-        return [self._collapse(now, random, drop, self._suspicion)]
+        return [self._collapse(best, now, random, drop, self._suspicion)]
 
-    def _collapse(self, now: Mean, random: Mean, drop: float, onset: _Suspicion) -> Finding:
-        assert self._best is not None
+    def _collapse(self, best: Mean, now: Mean, random: Mean, drop: float, onset: _Suspicion) -> Finding:
         self._collapsed_at = onset.update
         return Finding(
             event=self.name,
             value=drop,
             threshold=DROP,
-            message=f"return fell from {self._best.mean:.4g} to {now.mean:.4g}, {drop:.0%} of the way back to a "
+            message=f"return fell from {best.mean:.4g} to {now.mean:.4g}, {drop:.0%} of the way back to a "
             f"random policy ({random.mean:.4g}); it began at update {onset.update}",
             details={
                 "onset_update": onset.update,
                 "onset_env_steps": onset.env_steps,
-                "return_best": self._best.mean,
+                "return_best": best.mean,
                 "return_now": now.mean,
                 "return_random": random.mean,
             },

@@ -9,14 +9,17 @@ from rl_lab.monitor.update import Update
 
 @dataclass(kw_only=True)
 class Stop(Guard):
-    """Ends learn() before the next rollout is used."""
+    """Ends learn() at its next environment step; the run is done, and its manifest says why so early."""
 
     name = "stop"
     answers = frozenset({"nonfinite", "performance_collapse"})
 
     def act(self, event: Event, update: Update | None, hand: Hand) -> Finding | None:
-        """Once is enough."""
-        if self.done:
+        """Once is enough, and where training is over anyway it is not news."""
+        if hand.steps_left == 0:
             return None
-        hand.stop(event.sentence())
-        return self.did(event, f"training ends here, because of {event.event} at update {event.update}")
+        if not hand.stop(f"stopped by the guard {self.name}, because of {event.sentence()}"):
+            return None
+        left = hand.steps_left
+        unused = "" if left is None else f", {left:,} environment steps unused"
+        return self.did(event, f"training ends here because of {event.event}{unused}", steps_unused=left)

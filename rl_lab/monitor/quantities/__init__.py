@@ -6,6 +6,7 @@ on unless it is marked with `from_level`.
 """
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -43,3 +44,13 @@ def from_level(level: Level) -> Callable[[Marked], Marked]:
         return quantity
 
     return mark
+
+
+def level_named(name: str) -> Level:
+    """The level of this name; ValueError with the nearest valid one."""
+    levels = {level.name.lower(): level for level in Level}
+    if name not in levels:
+        near = get_close_matches(str(name), levels, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{name!r} is not a level.{hint} (levels: {', '.join(levels)})")
+    return levels[name]

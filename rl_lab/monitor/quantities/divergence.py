@@ -5,49 +5,69 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rl_lab.monitor.distributions import Gaussian
-from rl_lab.monitor.quantities import NotApplicable, given
+from rl_lab.monitor.numbers import percentile
+from rl_lab.monitor.quantities import Level, NotApplicable, from_level, given
 
 if TYPE_CHECKING:
     from rl_lab.monitor.update import Update
 
 
+@from_level(Level.LIGHT)
 def kl_mean(u: "Update") -> float:
     """Mean over the rollout's states of KL(pi_old || pi_new), summed over action dimensions [nats]."""
     return float(given(u.step).kl.mean())
 
 
+@from_level(Level.LIGHT)
 def kl_p95(u: "Update") -> float:
     """95th percentile over states of KL(pi_old || pi_new) [nats]."""
-    return _percentile(given(u.step).kl, 95)
+    return percentile(given(u.step).kl, 95)
 
 
+@from_level(Level.LIGHT)
 def kl_p99(u: "Update") -> float:
     """99th percentile over states of KL(pi_old || pi_new) [nats]."""
-    return _percentile(given(u.step).kl, 99)
+    return percentile(given(u.step).kl, 99)
 
 
+@from_level(Level.LIGHT)
 def kl_max(u: "Update") -> float:
     """Largest KL(pi_old || pi_new) of any state of the rollout [nats]."""
     return float(given(u.step).kl.max())
 
 
+@from_level(Level.LIGHT)
 def reverse_kl_mean(u: "Update") -> float:
     """Mean over states of KL(pi_new || pi_old), the direction that TRPO codes often log [nats]."""
     return float(given(u.step).reverse_kl.mean())
 
 
+@from_level(Level.LIGHT)
 def kl_mean_shift(u: "Update") -> float:
     """The part of kl_mean that moving the Gaussian's mean causes [nats]; missing for discrete actions."""
     old, new = _gaussians(u)
     return float(old.mean_shift(new).sum(axis=1).mean())
 
 
+@from_level(Level.LIGHT)
 def kl_covariance(u: "Update") -> float:
     """The part of kl_mean that changing the Gaussian's spread causes [nats]; missing for discrete actions."""
     old, new = _gaussians(u)
     return float(old.covariance_shift(new).sum(axis=1).mean())
 
 
+@from_level(Level.LIGHT)
+def kl_worst_dimension(u: "Update") -> float:
+    """Share of kl_mean that the action dimension with the largest part has [1/A..1]; missing where there is one
+    dimension, or no KL."""
+    parts = given(u.step).kl_per_dimension.mean(axis=0)
+    whole = parts.sum()
+    if len(parts) == 1 or whole == 0:
+        raise NotApplicable
+    return float(parts.max() / whole)
+
+
+@from_level(Level.LIGHT)
 def total_variation(u: "Update") -> float:
     """Sample estimate of the mean total variation, E|ratio - 1| / 2 over the actions taken [0..1 in mean]."""
     return float(np.abs(given(u.step).ratio - 1).mean() / 2)
@@ -58,8 +78,3 @@ def _gaussians(u: "Update") -> tuple[Gaussian, Gaussian]:
     if isinstance(old, Gaussian) and isinstance(new, Gaussian):
         return old, new
     raise NotApplicable
-
-
-def _percentile(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]", q: float) -> float:
-    # np.percentile interpolates inf - inf to NaN; an order statistic keeps infinity what it is.
-    return float(np.percentile(values, q, method="higher"))

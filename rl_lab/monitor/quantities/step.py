@@ -2,58 +2,88 @@
 
 from typing import TYPE_CHECKING
 
-from rl_lab.monitor.quantities import NotApplicable, given
+from rl_lab.monitor.numbers import length
+from rl_lab.monitor.quantities import Level, NotApplicable, from_level, given
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from rl_lab.monitor.distributions import Floats
     from rl_lab.monitor.update import Update
 
 
 def gradient_norm(u: "Update") -> float:
     """Mean over minibatches of the gradient's L2 norm before clipping; missing where the policy's
     gradient does not go through backward(), as TRPO's."""
-    return _norm(u, "all", "mean")
+    return float(_norms(u, "all").mean())
 
 
 def gradient_norm_max(u: "Update") -> float:
     """Largest gradient norm of any minibatch before clipping; missing where the policy's
     gradient does not go through backward(), as TRPO's."""
-    return _norm(u, "all", "max")
+    return float(_norms(u, "all").max())
 
 
 def gradient_norm_policy(u: "Update") -> float:
     """Mean gradient norm before clipping of the policy's parameters (shared ones included)."""
-    return _norm(u, "policy", "mean")
+    return float(_norms(u, "policy").mean())
+
+
+def gradient_norm_policy_max(u: "Update") -> float:
+    """Largest gradient norm of any minibatch before clipping, of the policy's parameters (shared ones included)."""
+    return float(_norms(u, "policy").max())
 
 
 def gradient_norm_value(u: "Update") -> float:
     """Mean gradient norm before clipping of what only the value function uses."""
-    return _norm(u, "value", "mean")
+    return float(_norms(u, "value").mean())
+
+
+def gradient_norm_value_max(u: "Update") -> float:
+    """Largest gradient norm of any minibatch before clipping, of what only the value function uses."""
+    return float(_norms(u, "value").max())
+
+
+def gradient_clipped_share(u: "Update") -> float:
+    """Share of minibatches whose gradient was longer than the rule's max_grad_norm, and was clipped to it [0..1];
+    missing where the rule has no such limit."""
+    limit = given(u.limits.max_grad_norm)
+    return float((~(_norms(u, "all") <= limit)).mean())  # a NaN is not within any limit
 
 
 def minibatches(u: "Update") -> float:
-    """Gradient steps in this update, counted as complete backward passes."""
+    """Gradients in this update, counted as complete backward passes."""
     return float(len(given(u.gradients).norms))
 
 
+def gradient_steps(u: "Update") -> float:
+    """Steps that the optimizer took in this update: fewer than usual where the rule stopped early."""
+    return float(given(u.path).total)
+
+
+def epochs(u: "Update") -> float:
+    """Passes over the rollout that those steps make; missing where the length of a pass is not known."""
+    path = given(u.path)
+    return path.total / given(path.steps_per_epoch)
+
+
+@from_level(Level.LIGHT)
 def step_norm(u: "Update") -> float:
     """L2 norm of the change of all parameters, |theta_new - theta_old|."""
-    return _length(given(u.new_parameters) - given(u.old_parameters))
+    return length(given(u.new_parameters) - given(u.old_parameters))
 
 
+@from_level(Level.LIGHT)
 def relative_step(u: "Update") -> float:
     """step_norm / |theta_old|."""
-    return _length(given(u.new_parameters) - given(u.old_parameters)) / _length(given(u.old_parameters))
-
-
-def _length(vector: "Tensor") -> float:
-    return float(vector.cpu().double().norm())
-
-
-def _norm(u: "Update", part: str, how: str) -> float:
-    norms = given(u.gradients).total(part)
-    # Of an update that moves the policy by other means (TRPO) the norm of the rest is not the norm of the whole.
-    if not len(norms) or (part == "all" and not len(given(u.gradients).total("policy"))):
+    whole = length(given(u.old_parameters))
+    if whole == 0:
         raise NotApplicable
-    return float(norms.max() if how == "max" else norms.mean())
+    return length(given(u.new_parameters) - given(u.old_parameters)) / whole
+
+
+def _norms(u: "Update", part: str) -> "Floats":
+    gradients = given(u.gradients)
+    norms = gradients.total(part)
+    # Of an update that moves the policy by other means (TRPO) the norm of the rest is not the norm of the whole.
+    if not len(norms) or (part == "all" and not len(gradients.total("policy"))):
+        raise NotApplicable
+    return norms

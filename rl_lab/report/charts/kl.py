@@ -12,10 +12,11 @@ LOWEST_KL = 1e-7
 """Below this many nats an update changed nothing that a float32 policy can resolve."""
 
 _UPDATE = alt.X("update:Q", title="update", axis=alt.Axis(tickMinStep=1, format="~s", grid=False))
-_LABELS = (
+LABELS = (
     "datum.value >= 0.001 && datum.value < 100000 ? format(datum.value, ',~f')"
     " : '1e' + format(log(datum.value) / LN10, '.0f')"
 )
+"""How a power of ten is written on a logarithmic axis."""
 
 
 def kl_per_update(panel: Panel, colours: Colours, events: Sequence[str] = ()) -> Drawing:
@@ -32,7 +33,7 @@ def kl_per_update(panel: Panel, colours: Colours, events: Sequence[str] = ()) ->
         "y:Q",
         title="mean KL(old || new) of the update, nats",
         scale=alt.Scale(type="log", domain=[low, high], nice=False, clamp=True),
-        axis=alt.Axis(values=_decades(low, high), labelExpr=_LABELS),
+        axis=alt.Axis(values=decades(low, high), labelExpr=LABELS),
     )
     rows = [{**row, "y": row["kl_mean"]} for row in panel.kl if row["kl_mean"] >= low]
     told = tips(run="run", update="update", kl_mean="kl_mean", kl_max="kl_max")
@@ -73,7 +74,8 @@ def in_legend_order(events: Iterable[str]) -> list[str]:
     return [name for name in SHAPES if name in seen]
 
 
-def _decades(low: float, high: float) -> list[float]:
+def decades(low: float, high: float) -> list[float]:
+    """Powers of ten from low to high, nine at most."""
     first, last = round(math.log10(low)), round(math.log10(high))
     stride = max(1, math.ceil((last - first) / 8))
     return [10.0**power for power in range(first, last + 1, stride)]

@@ -24,10 +24,10 @@ from rl_lab.report.words import enumeration, percent, plural
 
 def render(content: Content) -> str:
     """The whole page."""
-    return Template(_text("page.html")).substitute(  # one pass: a $ inside a value stays a $
+    return Template(text("page.html")).substitute(  # one pass: a $ inside a value stays a $
         title=escape(content.title),
         lead=_lead(content),
-        style=_text("page.css"),
+        style=text("page.css"),
         findings=_list(content.findings),
         compared=_compared(content),
         summary=_summary(content),
@@ -38,9 +38,9 @@ def render(content: Content) -> str:
         events=events_table(content.runs),
         runs=runs_table(content.runs),
         method=_method(),
-        bundle=_bundle(),
+        bundle=bundle(),
         themes=script_json({"light": LIGHT, "dark": DARK}),
-        script=_text("page.js"),
+        script=text("page.js"),
     )
 
 
@@ -100,7 +100,7 @@ def _charts(content: Content, draw: Callable[[Panel, Mapping[str, str]], Drawing
 
 def _method() -> str:
     bounds = [exact_interval(0, n) for n in (3, 5, 10, 20)]
-    return Template(_text("method.html")).substitute(
+    return Template(text("method.html")).substitute(
         resamples=f"{RESAMPLES:,}",
         points=POINTS,
         marks=MARKS,
@@ -112,10 +112,11 @@ def _method() -> str:
 
 
 @cache
-def _bundle() -> str:
+def bundle() -> str:
     """vega, vega-lite and vega-embed as one script, without the letters that would end it early."""
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
+    """A file of this folder."""
     return files("rl_lab.report.page").joinpath(name).read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ from rl_lab.monitor.detectors.nonfinite import ORDER, NonFinite
 from rl_lab.monitor.detectors.performance_collapse import PerformanceCollapse, relative_drop
 from rl_lab.monitor.distributions import Gaussian, Step
 from rl_lab.monitor.gradients import Gradients
+from rl_lab.monitor.path import KLPath
 from rl_lab.monitor.returns import Mean
 from rl_lab.monitor.rollout import Rollout
 from rl_lab.monitor.update import Update, measure
@@ -33,6 +34,7 @@ def update(shift=0.1, n=8, **rollout):
         step=Step(old, Gaussian(mean, np.zeros((n, 2))), rollout.get("log_ratio", np.zeros(n))),
         rollout=Rollout(observations, torch.zeros(n, 2), n_steps=4, **values),
         gradients=rollout.get("gradients", Gradients(np.ones((3, 2)), ("pi", "value_net"))),
+        path=rollout.get("path"),
         old_parameters=torch.ones(4),
         new_parameters=rollout.get("new_parameters", torch.ones(4)),
     )
@@ -103,6 +105,49 @@ def test_a_spike_names_the_worst_state_and_dimension():
     assert finding.details["kl_per_dimension"][0] == 0
 
 
+def path_of(kls, steps_per_epoch=4, every=1):
+    """A KL path whose points are known, and a list of which were asked for."""
+    asked = []
+
+    def evaluate(place):
+        asked.append(place)
+        return kls[place]
+
+    steps = [every * (i + 1) for i in range(len(kls))]
+    return KLPath(steps, steps[-1], evaluate, steps_per_epoch), asked
+
+
+def test_a_spike_names_the_first_gradient_step_beyond_its_threshold_and_shows_the_way_there():
+    kls = [0.01, 0.02, 0.03, 0.02, 0.04, 0.03, 1.5, 0.9, 3.0, 4.0]
+    path, _ = path_of(kls)
+    (finding,) = KLSpike().observe(seen(shift=2.0, path=path))
+    assert finding.threshold == 1.0
+    assert (finding.epoch, finding.minibatch) == (1, 6), "the seventh step, the third of the second epoch"
+    assert [p["kl_mean"] for p in finding.details["kl_path"]] == kls
+    assert [p["step"] for p in finding.details["kl_path"]] == list(range(1, 11))
+
+
+def test_a_long_path_is_thinned_and_a_calm_one_is_never_walked():
+    path, asked = path_of(list(np.linspace(0.01, 4, 320)), 32)
+    (finding,) = KLSpike().observe(seen(shift=2.0, path=path))
+    points = finding.details["kl_path"]
+    assert len(points) == 64
+    assert (points[0]["step"], points[-1]["step"]) == (1, 320)
+    assert len(set(asked)) < 320 / 2, "each point is a forward pass"
+    path, asked = path_of([5.0] * 8)
+    assert KLSpike().observe(seen(shift=0.01, path=path)) == []
+    assert asked == []
+
+
+def test_where_the_optimizer_does_not_move_the_policy_its_steps_say_nothing_of_the_kl():
+    """TRPO: the policy has moved before the first step of the value function."""
+    path, _ = path_of([2.0] * 8)
+    values_only = Gradients(np.array([[-np.inf, 1.0]] * 8), ("pi", "value_net"))
+    (finding,) = KLSpike().observe(seen(shift=2.0, path=path, gradients=values_only))
+    assert (finding.epoch, finding.minibatch) == (None, None)
+    assert "kl_path" not in finding.details
+
+
 # Performance collapse
 
 
@@ -120,11 +165,12 @@ def collapse_events(returns, random=0.0, noise=1.0, scale=1.0, shift=0.0, per_up
     return found
 
 
-CLIMB = [0, 20, 40, 60, 80, 100]
+CLIMB = [0, 20, 40, 60, 80, 100, 100, 100]
+"""The best counts once a fresh window of episodes has confirmed it."""
 
 
 def test_a_lasting_drop_by_half_is_a_collapse_dated_at_its_onset():
-    assert collapse_events([*CLIMB, 30, 30, 30, 30]) == [(9, "performance_collapse", 0.7, 7)]
+    assert collapse_events([*CLIMB, 30, 30, 30, 30]) == [(11, "performance_collapse", 0.7, 9)]
 
 
 def test_a_drop_shorter_than_a_fresh_window_of_episodes_is_none():
@@ -139,6 +185,35 @@ def test_a_drop_within_the_noise_is_none():
     assert collapse_events([*CLIMB, 30, 30, 30, 30], noise=20.0) == []
 
 
+def test_a_lucky_window_is_no_best_that_could_be_lost():
+    """One window of episodes far above all others, which a rule that keeps the maximum would compare with for ever."""
+    lucky = [0, 20, 40, 40, 40, 100, 40, 40, 40, 40, 40, 40]
+    assert collapse_events(lucky) == []
+    assert collapse_events([0, 20, 40, 40, 40, 100, 100, 100, 40, 40, 40, 40]) == [
+        (11, "performance_collapse", 0.6, 9)
+    ], "the same drop from a best that was there to stay"
+
+
+def test_evaluation_noise_alone_collapses_nothing():
+    """Ten thousand episodes of a policy that never changes, whose returns scatter as much as it has learned, and of
+    one that now and then fails altogether; smoothed over 20. "Below half of the maximum" fires all the time."""
+    rng = np.random.default_rng(0)
+    normal = rng.normal(1.5, 1.0, size=10_000)
+    crashes = np.where(rng.random(10_000) < 0.1, -3.0, 1.0) + 0.1 * rng.normal(size=10_000)
+    for returns in (normal, crashes):
+        windows = np.lib.stride_tricks.sliding_window_view(returns, 20)[::4]
+        means, errors = windows.mean(axis=1), windows.std(axis=1, ddof=1) / np.sqrt(20)
+        assert means.min() < 0.5 * means.max(), "this case is too easy to test anything"
+        detector, found = PerformanceCollapse(), []
+        for number, (mean, error) in enumerate(zip(means, errors, strict=True), start=1):
+            row = {
+                "update": number, "env_steps": number, "episodes": 20 + 4 * number,
+                "return_smooth": float(mean), "return_stderr": float(error),
+            }  # fmt: skip
+            found += detector.observe(Seen(row, random=Mean(0.0, 0.05, 100)))
+        assert found == []
+
+
 def test_what_was_never_learned_cannot_be_lost():
     assert collapse_events([0, 2, -3, -10, -10, -10, -10]) == []
 
@@ -146,9 +221,9 @@ def test_what_was_never_learned_cannot_be_lost():
 def test_recovery_is_recorded_and_arms_the_detector_again():
     events = collapse_events([*CLIMB, 30, 30, 30, 90, 90, 20, 20, 20])
     assert [(number, name, onset) for number, name, _, onset in events] == [
-        (9, "performance_collapse", 7),
-        (10, "recovery", 7),
-        (14, "performance_collapse", 12),
+        (11, "performance_collapse", 9),
+        (12, "recovery", 9),
+        (16, "performance_collapse", 14),
     ]
 
 
@@ -222,5 +297,51 @@ def test_a_gradient_that_was_not_reached_does_not_hide_or_invent_a_nan():
     assert math.isnan(poisoned.total("all")[0])
 
 
+NON_FINITE_ROWS = {
+    "obs": {"observation_scale": math.nan},
+    "value": {"value_scale": math.inf},
+    "reward": {"reward_max": math.nan},
+    "return": {"return_scale": math.nan},
+    "advantage": {"advantage_scale": math.nan},
+    "gradient": {"gradient_norm_policy_max": math.nan},
+    "loss": {"train/loss": math.nan},
+    "parameter": {"weight_norm": math.nan},
+    "policy": {"kl_mean": math.nan},
+}
+
+
+@pytest.mark.parametrize(("earlier", "later"), list(pairwise(ORDER)))
+def test_of_a_recorded_run_the_columns_tell_in_the_same_order(earlier, later):
+    row = {"update": 1, **NON_FINITE_ROWS[later], **NON_FINITE_ROWS[earlier]}
+    (finding,) = NonFinite().observe(Seen(row))
+    assert finding.details["quantity"] == earlier
+    assert next(iter(NON_FINITE_ROWS[earlier])) in finding.message or earlier == "policy"
+
+
+def test_an_infinite_kl_is_a_spike_and_no_missing_number():
+    rows = [{"update": 1, "kl_mean": math.inf, "kl_max": math.inf, "ratio_max": math.inf}]
+    assert [finding.event for _, finding in judge(rows)] == ["kl_spike"]
+
+
+def test_in_a_recorded_run_too_a_nan_is_announced_once_until_it_is_gone():
+    values = [1.0, math.nan, math.nan, 1.0, math.nan]
+    rows = [{"update": n, "value_scale": value} for n, value in enumerate(values, start=1)]
+    assert [n for n, finding in judge(rows) if finding.event == "nonfinite"] == [2, 5]
+
+
+def test_a_collapse_is_found_again_in_the_record_alone():
+    returns = [*np.linspace(0, 100, 8), *[100.0] * 4, *[10.0] * 6]
+    rows = [
+        {"update": n, "env_steps": n, "episodes": 20 + 10 * n, "return_smooth": value, "return_stderr": 1.0}
+        for n, value in enumerate(returns, start=1)
+    ]
+    ((number, finding),) = judge(rows, Mean(0.0, 1.0, 20))
+    assert (number, finding.event, finding.details["onset_update"]) == (15, "performance_collapse", 13)
+
+
 def test_the_room_finds_its_detectors():
-    assert {d.name for d in new_detectors()} == {"kl_spike", "nonfinite", "performance_collapse"}
+    assert {d.name for d in new_detectors()} == {
+        "entropy_collapse", "exponential_growth", "gradient_explosion", "invariant_break", "kl_spike", "nonfinite",
+        "observation_shift", "performance_collapse", "rank_collapse", "ratio_break", "reward_outlier",
+        "value_divergence",
+    }  # fmt: skip

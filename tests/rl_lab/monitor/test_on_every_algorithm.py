@@ -14,7 +14,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from agents.stock.recurrent import GRUPolicy
 from rl_lab import DivergenceMonitor
-from rl_lab.monitor.rollout import judge, read
+from rl_lab.monitor.path import KLPath
+from rl_lab.monitor.rollout import appraise, judge, read
 from rl_lab.monitor.run_directory import read_run
 
 
@@ -44,7 +45,7 @@ class Little(gym.Env):
 BOX, DISCRETE = spaces.Box(-1, 1, (2,), np.float32), spaces.Discrete(4)
 MULTI, BINARY = spaces.MultiDiscrete([3, 2]), spaces.MultiBinary(3)
 DICT = spaces.Dict({"a": spaces.Box(-1, 1, (2,), np.float32), "b": spaces.Discrete(3)})
-MEMORY = {"batch_size": 32, "policy_kwargs": {"lstm_hidden_size": 16}}
+MEMORY = {"batch_size": 32, "n_epochs": 3, "policy_kwargs": {"lstm_hidden_size": 16}}
 CASES = {
     "ppo-box": (PPO, "MlpPolicy", BOX, None, {"batch_size": 32}),
     "ppo-discrete": (PPO, "MlpPolicy", DISCRETE, None, {"batch_size": 32}),
@@ -64,6 +65,12 @@ CASES = {
     "maskable": (MaskablePPO, "MlpPolicy", DISCRETE, None, {"batch_size": 32}),
 }  # fmt: skip
 N_STEPS, N_ENVS, UPDATES = 48, 2, 3
+CLIP = torch.nn.utils.clip_grad_norm_
+EVERYWHERE = (
+    "kl_mean", "kl_k3", "first_kl", "probe_kl_mean", "gradient_norm_value", "gradient_steps", "optimizer_norm",
+    "return_scale", "kl_path_first", "dormant_share", "feature_norm", "preactivation_norm",
+)  # fmt: skip
+"""Columns that no algorithm lacks."""
 
 
 def make(case, **more):
@@ -75,6 +82,15 @@ def make(case, **more):
 @pytest.fixture(params=CASES)
 def case(request):
     return request.param
+
+
+def hooks(model):
+    policy = model.policy
+    return [
+        *(h for p in policy.parameters() for h in p._post_accumulate_grad_hooks or ()),
+        *(h for m in policy.modules() for h in (*m._forward_hooks, *m._forward_pre_hooks)),
+        *policy.optimizer._optimizer_step_post_hooks,
+    ]
 
 
 class AtRolloutEnd(BaseCallback):
@@ -91,7 +107,7 @@ class AtRolloutEnd(BaseCallback):
         self.function(self.model)
 
 
-def test_the_recomputed_log_probabilities_are_those_the_algorithm_sampled_with(case):
+def test_the_recomputed_log_probabilities_and_values_are_those_the_algorithm_acted_with(case):
     """Order of rows, masks and recurrent states are right, or these numbers differ."""
 
     def check(model):
@@ -99,24 +115,68 @@ def test_the_recomputed_log_probabilities_are_those_the_algorithm_sampled_with(c
         _, log_prob = judge(model.policy, rollout)
         stored = RolloutBuffer.swap_and_flatten(model.rollout_buffer.log_probs).ravel()
         np.testing.assert_allclose(log_prob, stored, rtol=2e-5, atol=2e-5)
+        np.testing.assert_allclose(appraise(model.policy, rollout), rollout.values, rtol=1e-4, atol=1e-5)
 
     make(case).learn(UPDATES * N_STEPS * N_ENVS, callback=AtRolloutEnd(check))
 
 
 def test_a_watched_run_has_the_same_bits_as_an_unwatched_one(case, tmp_path):
-    """The monitor draws no random number and changes nothing."""
+    """The monitor draws no random number and changes nothing, even where it looks at everything."""
     alone = make(case).learn(UPDATES * N_STEPS * N_ENVS)
-    monitor = DivergenceMonitor(tmp_path / "run", random_return=0.0)
+    monitor = DivergenceMonitor(tmp_path / "run", level="full", random_return=0.0)
     watched = make(case).learn(UPDATES * N_STEPS * N_ENVS, callback=monitor)
     for mine, theirs in zip(watched.policy.parameters(), alone.policy.parameters(), strict=True):
         assert torch.equal(mine, theirs)
-    assert all(not p._post_accumulate_grad_hooks for p in watched.policy.parameters()), (
-        "a hook was left behind"
-    )
+    assert not hooks(watched), "a hook was left behind"
+    assert torch.nn.utils.clip_grad_norm_ is CLIP
     rows = read_run(tmp_path / "run").updates
     assert [row["update"] for row in rows] == [1, 2, 3], "every update is there, the last one too"
     assert all(np.isfinite(row["kl_mean"]) and row["kl_mean"] > 0 for row in rows)
     assert rows[-1]["env_steps"] == UPDATES * N_STEPS * N_ENVS
+    assert all(rows[-1][name] is not None and np.isfinite(rows[-1][name]) for name in EVERYWHERE)
+    assert all(0 < row["kl_path_max"] < 10 for row in rows)
+    assert all(
+        1 <= row[name] <= 64 for row in rows for name in ("feature_rank", "stable_rank", "value_feature_rank")
+    )
+
+
+@pytest.mark.parametrize("level", ["light", "standard"])
+@pytest.mark.parametrize("case", ["ppo-box", "trpo", "maskable"])
+def test_the_lower_levels_change_nothing_either(case, level, tmp_path):
+    alone = make(case).learn(2 * N_STEPS * N_ENVS)
+    monitor = DivergenceMonitor(tmp_path / "run", level=level, random_return=0.0)
+    watched = make(case).learn(2 * N_STEPS * N_ENVS, callback=monitor)
+    for mine, theirs in zip(watched.policy.parameters(), alone.policy.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_the_path_ends_at_the_update_for_every_kind_of_policy(case, tmp_path, monkeypatch):
+    """On all states of the rollout, the KL after the last gradient step is that of the update."""
+    monkeypatch.setattr("rl_lab.monitor.on_policy.HELD_OUT", N_STEPS * N_ENVS)
+    ends, sketch = [], KLPath.sketch.func
+    monkeypatch.setattr(KLPath.sketch, "func", lambda path: ends.append(path.kl_mean[-1]) or sketch(path))
+    make(case).learn(
+        N_STEPS * N_ENVS, callback=DivergenceMonitor(tmp_path / "run", level="full", random_return=0.0)
+    )
+    (row,) = read_run(tmp_path / "run").updates
+    assert ends[0] == pytest.approx(row["kl_mean"], rel=1e-5)
+
+
+def test_of_a_recurrent_rollout_a_part_is_judged_as_in_the_whole():
+    """The first steps of all environments, with the states of the memory that belong to them."""
+    seen = []
+    make("lstm").learn(
+        2 * N_STEPS * N_ENVS, callback=AtRolloutEnd(lambda model: seen.append((read(model), model.policy)))
+    )
+    whole, policy = seen[-1]
+    some = whole.some(40)
+    rows = [env * N_STEPS + step for env in range(N_ENVS) for step in range(20)]
+    assert torch.equal(some.actions, whole.actions[rows])
+    (part, log_prob), (full, full_log_prob) = judge(policy, some), judge(policy, whole)
+    np.testing.assert_allclose(part.mean, full.mean[rows], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(log_prob, full_log_prob[rows], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(appraise(policy, some), appraise(policy, whole)[rows], rtol=1e-4, atol=1e-6)
+    assert len(whole.some(1)) == 1
 
 
 def test_kl_and_ratio_are_those_of_the_whole_update_over_the_whole_rollout(tmp_path):

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -78,6 +80,44 @@ def test_an_existing_run_is_never_overwritten(tmp_path):
     with pytest.raises(RunDirectoryError, match="already holds a run"):
         RunWriter(tmp_path / "run", MANIFEST)
     assert before == {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+
+
+def test_a_manifest_is_not_there_or_is_whole(tmp_path, monkeypatch):
+    """A board that looked at the wrong moment once showed a starting run as a failed one."""
+    path, seen = tmp_path / "run" / "manifest.json", []
+    sync = os.fsync
+
+    def look(handle):
+        seen.append(path.read_text() if path.exists() else None)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", look)
+    RunWriter(tmp_path / "run", MANIFEST).close()
+    assert seen[0] is None
+    assert {json.loads(text)["run_id"] for text in seen if text is not None} <= {"r"}
+    assert sorted(p.name for p in path.parent.iterdir()) == ["events.jsonl", "manifest.json", "updates.jsonl"]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "a file system without links"])
+def test_of_many_that_begin_at_once_one_gets_the_directory(tmp_path, monkeypatch, links):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    gate = threading.Barrier(8)
+
+    def begin(name):
+        gate.wait()
+        try:
+            return RunWriter(tmp_path / "run", {**MANIFEST, "run_id": name})
+        except RunDirectoryError:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        writers = [writer for writer in pool.map(begin, map(str, range(8))) if writer is not None]
+    assert len(writers) == 1
+    assert read_run(tmp_path / "run").manifest["run_id"] == writers[0].manifest["run_id"]
 
 
 def test_somebody_elses_files_are_not_mixed_with_a_run(tmp_path):

@@ -1,0 +1,118 @@
+"""A broken ratio bound: the tail of the ratio is where a rule that clips said it would not go."""
+
+import math
+
+from rl_lab.monitor.detector import Detector, Seen
+from rl_lab.monitor.event import Finding
+from rl_lab.monitor.usual import WINDOW, Lasting, usual
+
+FLOOR, CEILING = 5.0, 10.0
+"""Clip widths, log ratio / log(1 + clip_range), of the 99th percentile: below the floor no tail is broken, beyond the
+ceiling every one is, whatever came before. Clipping takes away the reward for leaving the band and nothing else, so
+that the percentile lies at 1 to 2.5 widths in most updates of healthy PPO, and the largest ratio beyond 4: Engstrom et
+al. (arXiv:2005.12729) saw 17 to 30 of it in sound runs. A percentile is moved by many samples, a maximum by one."""
+LOOSE, LOST = 3.0, 5.0
+"""The same for the root mean square deviation of the ratio from its mean, in units of clip_range; a rule that keeps
+its promise has at most 1. At 5 x 0.2 half of the samples no longer count."""
+MEAN = 1.25
+"""The same for the mean |ratio - 1|, in units of clip_range: a rule that keeps its promise has at most 1, and healthy
+PPO 0.2 to 0.7. This needs no history."""
+SCORE = 4.0
+"""Robust standard deviations in log space between floor and ceiling."""
+LONG = 10
+"""Updates without a break after which the next one is announced again."""
+
+
+class RatioBreak(Detector):
+    """Judges total_variation, ratio_p99 and effective_sample_size against the rule's clip_range and the updates before.
+
+    That many samples are clipped, or that the largest ratio lies beyond 1 + clip_range, is how clipping works and no
+    break. The KL may be small: a few states that share parameters with the others are enough.
+    """
+
+    name = "ratio_break"
+
+    def __init__(self) -> None:
+        self._lasting = Lasting(ends=LONG)
+
+    def observe(self, seen: Seen) -> list[Finding]:
+        """One finding where any of the three measures is beyond its threshold."""
+        width = seen.limits.clip_range
+        p99 = seen.row.get("ratio_p99")
+        if not width or p99 is None or math.isnan(p99):
+            return []
+        found = _of_mean(seen, width) or _of_percentile(seen, width) or _of_spread(seen, width)
+        return [found] if self._lasting.begins(found is not None) and found is not None else []
+
+
+def widths(ratio: float, clip_range: float) -> float:
+    """log ratio / log(1 + clip_range): 1 at the upper edge of the band, 0 at ratio 1 and below."""
+    return math.log(max(ratio, 1.0)) / math.log1p(clip_range) if ratio < math.inf else math.inf
+
+
+def spread(effective_sample_size: float) -> float:
+    """Standard deviation of the ratio over its mean, sqrt(1 / ESS - 1) with ESS as a share of the rollout."""
+    return math.sqrt(max(1 / effective_sample_size - 1, 0.0)) if effective_sample_size > 0 else math.inf
+
+
+def _of_mean(seen: Seen, width: float) -> Finding | None:
+    distance = seen.row.get("total_variation")
+    if distance is None or not 2 * distance > MEAN * width:
+        return None
+    return Finding(
+        event=RatioBreak.name,
+        value=2 * distance,
+        threshold=MEAN * width,
+        message=f"the mean |ratio - 1| is {2 * distance:.3g} (threshold {MEAN * width:.3g}) although the rule clips "
+        f"at 1 ± {width:.3g}{_rest(seen)}",
+        details={"clip_range": width, "by": "total_variation"},
+    )
+
+
+def _of_percentile(seen: Seen, width: float) -> Finding | None:
+    p99 = seen.row["ratio_p99"]
+    past = seen.before("ratio_p99", WINDOW)
+    threshold = _threshold([widths(p, width) for p in past], FLOOR, CEILING)
+    if not widths(p99, width) > threshold:
+        return None
+    limit = (1 + width) ** threshold
+    return Finding(
+        event=RatioBreak.name,
+        value=p99,
+        threshold=limit,
+        message=f"1 % of the ratios are above {p99:.3g} (threshold {limit:.3g}) although the rule clips at "
+        f"{1 + width:.3g}{_rest(seen)}",
+        details={"clip_range": width, "by": "ratio_p99"},
+    )
+
+
+def _of_spread(seen: Seen, width: float) -> Finding | None:
+    share = seen.row.get("effective_sample_size")
+    if share is None:
+        return None
+    past = seen.before("effective_sample_size", WINDOW)
+    threshold = _threshold([spread(p) / width for p in past], LOOSE, LOST)
+    if not spread(share) / width > threshold:
+        return None
+    least = 1 / (1 + (threshold * width) ** 2)
+    return Finding(
+        event=RatioBreak.name,
+        value=share,
+        threshold=least,
+        message=f"the ratios are so uneven that only {share:.0%} of the rollout still count (threshold {least:.0%}) "
+        f"although the rule clips at 1 ± {width:.3g}{_rest(seen)}",
+        details={"clip_range": width, "by": "effective_sample_size"},
+    )
+
+
+def _threshold(past: list[float], floor: float, ceiling: float) -> float:
+    """Between floor and ceiling, 4 robust deviations of the logarithm above what was usual; no past: the ceiling."""
+    band = usual(past)
+    return ceiling if band is None else min(max(band.above(SCORE), floor), ceiling)
+
+
+def _rest(seen: Seen) -> str:
+    row = seen.row
+    parts = [f"kl_mean {row['kl_mean']:.2g} nats"] if row.get("kl_mean") is not None else []
+    parts += [f"ratio up to {row['ratio_max']:.3g}"] if row.get("ratio_max") is not None else []
+    return "".join(f"; {part}" for part in parts)

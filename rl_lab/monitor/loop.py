@@ -1,0 +1,310 @@
+"""LoopMonitor: the same monitor for a training loop of your own, in plain PyTorch."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rl_lab.monitor.activations import listening
+from rl_lab.monitor.clipping import ClipListener
+from rl_lab.monitor.detectors.nonfinite import NonFinite
+from rl_lab.monitor.distributions import Distribution, Step
+from rl_lab.monitor.event import Event
+from rl_lab.monitor.guard import Guard
+from rl_lab.monitor.limits import Limits
+from rl_lab.monitor.observer import Observer
+from rl_lab.monitor.on_policy import HELD_OUT, moments
+from rl_lab.monitor.path import KLPath, PathRecorder, borrowed, flat
+from rl_lab.monitor.quantities import Level, level_named
+from rl_lab.monitor.reference import random_return as measure_random_return
+from rl_lab.monitor.returns import Episode, EpisodeReturns
+from rl_lab.monitor.rollout import Rollout
+from rl_lab.monitor.torch_policies import Torch, log_prob, read
+from rl_lab.monitor.update import Update
+from rl_lab.monitor.wandb_run import Wish
+
+Policy = Callable[[Any], Torch]
+"""What the present policy would do: observations [N, ...] -> a distribution of torch over N actions."""
+NUMBERS = ("log_probs", "rewards", "values", "returns", "advantages")
+PARTS = ("observations", "actions", *NUMBERS)
+
+
+class LoopMonitor:
+    """Watches the policy updates of any loop; nothing of stable-baselines3 is needed.
+
+    Either tell it both policies after each update, `observe(old, new, batch)`, or let it look by itself, which
+    also shows gradients, parameter steps and the KL along the update:
+
+        with LoopMonitor(env="CartPole-v1", agent="my ppo", n_envs=8) as monitor:
+            for iteration in range(100):
+                ...                                            # collect; call monitor.step(...) after each step
+                with monitor.update(policy, batch, agent, optimizer):
+                    ...                                        # epochs of minibatches
+
+    A batch is a mapping with `observations` and `actions` [N, ...], and where there are such numbers `log_probs` (as
+    stored when the action was taken), `rewards`, `values`, `returns`, `advantages`, all [N].
+
+    Distributions are torch's: Normal, Independent, Categorical, Bernoulli, a tanh-transformed Normal, or a
+    sequence of them (several choices); and the Gaussian and Categorical of rl_lab.monitor.distributions.
+
+    Args:
+        out: the run directory; default runs/<time>-<env>-<agent>-s<seed> in the working directory.
+        env, agent, seed, settings: what the manifest says of the run. If `env` is the id of a registered
+            environment, the return of a random policy is measured on it.
+        n_envs: environments that `step` is told of together.
+        clip_range, max_kl, max_grad_norm: what your update rule promises; its updates are judged by it too.
+        level, guards, wandb, random_return, say: as of DivergenceMonitor. Of the guards `alert` and `stop` can act
+            here; `stop` sets `should_stop`.
+    """
+
+    def __init__(
+        self,
+        out: str | Path | None = None,
+        *,
+        env: str = "unknown",
+        agent: str = "unknown",
+        seed: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        n_envs: int = 1,
+        clip_range: float | None = None,
+        max_kl: float | None = None,
+        max_grad_norm: float | None = None,
+        level: Literal["light", "standard", "full"] = "standard",
+        guards: Iterable[str | Guard] = ("alert",),
+        wandb: Wish = None,
+        random_return: float | Mapping[str, Any] | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        self.env_steps = 0
+        self._limits = Limits(kl=max_kl, clip_range=clip_range, max_grad_norm=max_grad_norm)
+        self._held_out: Rollout | None = None
+        self._returns = EpisodeReturns(n_envs)
+        self._observer = Observer(
+            Path(out).absolute() if out is not None else None,
+            {
+                "env": {"id": env, "settings": {}},
+                "agent": {
+                    "name": agent,
+                    "label": agent,
+                    "settings": dict(settings or {}),
+                    "trust_region": None,
+                },
+                "seed": seed,
+                "steps": None,
+                "study": None,
+            },
+            returns=self._returns,
+            random=_reference(random_return, env),
+            level=level_named(level),
+            guards=guards,
+            wandb=wandb,
+            say=say,
+        )
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the guard `stop` wants training to end."""
+        return self._observer.stopped is not None
+
+    @property
+    def run_dir(self) -> Path:
+        """The run directory."""
+        return self._observer.recorder.path
+
+    def step(self, rewards: Any, dones: Any, observations: Any = None) -> None:
+        """Tell of one step of all environments: rewards as they were paid, dones = terminated or truncated."""
+        rewards, dones = np.atleast_1d(np.asarray(rewards)), np.atleast_1d(np.asarray(dones))
+        self.env_steps += len(rewards)
+        self._observer.env_steps = self.env_steps
+        self._returns.step(rewards, dones.astype(bool), [{}] * len(rewards))
+        if self._observer.nonfinite is None:
+            found = NonFinite.in_step({} if observations is None else observations, rewards)
+            if found is not None:
+                self._observer.announce([found], self._observer.updates + 1)
+
+    def episode(self, paid: float, length: int) -> None:
+        """Tell of an episode that ended, in place of `step`, where the loop counts returns itself."""
+        self._returns.ended(Episode(float(paid), int(length)))
+
+    def observe(
+        self,
+        old: Torch | Distribution,
+        new: Torch | Distribution,
+        batch: Mapping[str, Any],
+        *,
+        env_steps: int | None = None,
+    ) -> list[Event]:
+        """Measure, judge and record one update, given both policies on the batch's observations."""
+        rollout = rollout_of(batch)
+        return self._conclude(_update(read(old), read(new), rollout, self._limits, old, new), env_steps)
+
+    @contextmanager
+    def update(
+        self,
+        policy: Policy,
+        batch: Mapping[str, Any],
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        env_steps: int | None = None,
+    ) -> Iterator[None]:
+        """Watch one update from before its first gradient step to after its last.
+
+        policy: observations -> distribution, by the present parameters of the module; it is called without a graph.
+        Gradient norms are those that torch.nn.utils.clip_grad_norm_ sees; where a loop does not clip they are missing.
+        """
+        rollout = rollout_of(batch)
+        watching = self._observer.level >= Level.STANDARD
+        gradients, path = ClipListener(module), PathRecorder(module, optimizer)
+        before = flat(list(module.parameters()))
+        old = _ask(policy, rollout)
+        old_held_out = _ask(policy, self._held_out)
+        if watching:
+            gradients.attach()
+            path.attach()
+        try:
+            yield
+        finally:
+            path.detach()
+            heard = gradients.detach()
+        with listening(module) if self._observer.level >= Level.FULL else nullcontext() as activations:
+            new = _ask(policy, rollout)
+        assert old is not None
+        assert new is not None
+        change = replace(
+            _update(read(old), read(new), rollout, self._limits, old, new),
+            probe=_held_out_step(old_held_out, _ask(policy, self._held_out)),
+            gradients=heard if watching and len(heard.norms) else None,
+            path=_kl_path(policy, module, rollout, before, path) if watching and path.copies else None,
+            activations=activations,
+            old_parameters=before,
+            new_parameters=flat(list(module.parameters())),
+            optimizer=moments(optimizer),
+        )
+        if self._held_out is None and watching:
+            self._held_out = rollout.some(HELD_OUT)
+        self._conclude(change, env_steps)
+
+    def close(self, status: str = "done", reason: str | None = None) -> None:
+        """Write how the run ended: done, failed, interrupted; one whose numbers are not finite has diverged."""
+        if not self._observer.recorder.is_open:
+            return
+        if self._observer.nonfinite is not None and status == "done":
+            status, reason = "diverged", self._observer.nonfinite
+        self._observer.close(status, reason)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        elif isinstance(error, KeyboardInterrupt):
+            self.close("interrupted", "stopped by the user")
+        else:
+            self.close("failed", f"{type(error).__name__}: {error}".splitlines()[0])
+
+    def _conclude(self, update: Update, env_steps: int | None) -> list[Event]:
+        self.env_steps = self.env_steps if env_steps is None else env_steps
+        return self._observer.conclude(update, env_steps=self.env_steps)
+
+
+def rollout_of(batch: Mapping[str, Any]) -> Rollout:
+    """The batch as the monitor's own; ValueError says what is missing or does not fit."""
+    unknown = [key for key in batch if key not in PARTS]
+    missing = [key for key in ("observations", "actions") if key not in batch]
+    if missing:
+        raise ValueError(f"batch: has no {missing[0]} (parts: {', '.join(PARTS)})")
+    if unknown:
+        near = get_close_matches(unknown[0], PARTS, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(f"batch: {unknown[0]} is not a part of it.{hint} (parts: {', '.join(PARTS)})")
+    actions = torch.as_tensor(batch["actions"])
+    numbers: dict[str, Any] = {
+        name: torch.as_tensor(batch[name]).detach().cpu().numpy() for name in NUMBERS if name in batch
+    }
+    for name, array in numbers.items():
+        if array.shape != (len(actions),):
+            raise ValueError(
+                f"batch: {name} must have the shape ({len(actions)},) of one number per action, "
+                f"got {array.shape}"
+            )
+    seen = batch["observations"]
+    observations = (
+        {key: torch.as_tensor(part) for key, part in seen.items()}
+        if isinstance(seen, Mapping)
+        else torch.as_tensor(seen)
+    )
+    return Rollout(observations, actions.detach(), None, **numbers)
+
+
+def _update(
+    old: Distribution,
+    new: Distribution,
+    rollout: Rollout,
+    limits: Limits,
+    old_policy: Torch | Distribution,
+    new_policy: Torch | Distribution,
+) -> Update:
+    before = log_prob(old_policy, rollout.actions)
+    stored = rollout.log_probs
+    return Update(
+        step=Step(old, new, log_prob(new_policy, rollout.actions) - before),
+        rollout=rollout,
+        behaviour_log_ratio=None if stored is None else before - stored,
+        limits=limits,
+    )
+
+
+def _ask(policy: Policy, rollout: Rollout | None) -> Torch | None:
+    if rollout is None:
+        return None
+    with torch.no_grad():
+        return policy(rollout.observations)
+
+
+def _held_out_step(old: Torch | None, new: Torch | None) -> Step | None:
+    if old is None or new is None:
+        return None
+    was = read(old)
+    return Step(was, read(new), np.full(len(was.entropy()), np.nan))  # no actions were taken there
+
+
+def _kl_path(
+    policy: Policy, module: nn.Module, rollout: Rollout, before: Tensor, recorded: PathRecorder
+) -> KLPath:
+    some = rollout.some(HELD_OUT)
+
+    def at(vector: Tensor) -> Distribution:
+        with borrowed(module, vector):
+            asked = _ask(policy, some)
+        assert asked is not None
+        return read(asked)
+
+    old = at(before)
+    return KLPath(
+        recorded.steps,
+        recorded.total,
+        lambda i: float(old.kl(at(recorded.copies[i])).mean()),  # type: ignore[arg-type]
+    )
+
+
+def _reference(wish: float | Mapping[str, Any] | None, env: str) -> dict[str, Any] | None:
+    if isinstance(wish, Mapping):
+        return dict(wish)
+    if wish is not None:
+        return {"mean": float(wish), "stderr": 0.0, "episodes": 0, "how": "given"}
+    try:
+        return measure_random_return(lambda: gym.make(env))
+    except Exception:  # a name that Gymnasium does not know is the user's business
+        return None

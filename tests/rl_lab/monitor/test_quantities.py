@@ -1,0 +1,442 @@
+"""Every column of updates.jsonl against somebody else's computation of it: torch, scipy, linear algebra, a loop."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import special, stats
+from torch import nn
+
+from rl_lab.monitor.activations import Activations, listening
+from rl_lab.monitor.distributions import Categorical, Gaussian, Step
+from rl_lab.monitor.gradients import Gradients
+from rl_lab.monitor.limits import Limits
+from rl_lab.monitor.numbers import length, percentile, rms, variance
+from rl_lab.monitor.path import KLPath
+from rl_lab.monitor.quantities import ranks
+from rl_lab.monitor.rollout import Rollout
+from rl_lab.monitor.update import Update, all_quantities, measure
+
+N, A = 300, 3
+RNG = np.random.default_rng(0)
+
+
+def gaussian(n=N, spread=0.3):
+    return Gaussian(RNG.normal(size=(n, A)), spread * RNG.normal(size=(n, A)))
+
+
+OLD, HELD_OUT = gaussian(), gaussian(50)
+NEW = Gaussian(OLD.mean + 0.2 * RNG.normal(size=(N, A)) * [1, 2, 3], OLD.log_std + 0.1)
+HELD_OUT_NEW = Gaussian(HELD_OUT.mean * 1.1, HELD_OUT.log_std - 0.05)
+LOG_RATIO, FIRST = 0.3 * RNG.normal(size=N), 1e-3 * RNG.normal(size=N)
+REWARDS, VALUES, RETURNS, ADVANTAGES = (s * RNG.normal(size=(N,)).astype(np.float32) for s in (2, 5, 7, 3))
+OBSERVATIONS = torch.as_tensor(RNG.normal(size=(N, 4)), dtype=torch.float32) * 11
+NAMES = (
+    "mlp_extractor.policy_net.0.weight",
+    "mlp_extractor.value_net.0.weight",
+    "action_net.weight",
+    "log_std",
+)
+NORMS = RNG.lognormal(size=(20, 4))
+BEFORE, AFTER, MOMENTS = (torch.as_tensor(RNG.normal(size=70), dtype=torch.float32) for _ in range(3))
+PATH = np.array([0.001, 0.02, 0.05, 0.03, 0.04])
+POLICY, PREACTIVATIONS, VALUE = (torch.as_tensor(RNG.normal(size=(N, k))).float() for k in (8, 8, 5))
+POLICY[:, 3], POLICY[:, 4] = (
+    1e-4,
+    1.0,
+)  # a unit that is dormant, and one that is not but says the same of all states
+
+UPDATE = Update(
+    step=Step(OLD, NEW, LOG_RATIO),
+    rollout=Rollout(
+        OBSERVATIONS, torch.zeros(N, A), 100,
+        log_probs=FIRST, rewards=REWARDS, values=VALUES, returns=RETURNS, advantages=ADVANTAGES,
+    ),
+    behaviour_log_ratio=FIRST,
+    probe=Step(HELD_OUT, HELD_OUT_NEW, np.zeros(50)),
+    gradients=Gradients(NORMS, NAMES),
+    path=KLPath(range(1, 6), 5, lambda i: PATH[i], steps_per_epoch=2),
+    activations=Activations(
+        layers={"policy": POLICY, "value": VALUE},
+        features=POLICY, preactivations=PREACTIVATIONS, value_features=VALUE,
+    ),
+    old_parameters=BEFORE, new_parameters=AFTER, optimizer=MOMENTS,
+    limits=Limits(max_grad_norm=2.0),
+    logged={"train/approx_kl": 0.125},
+)  # fmt: skip
+
+
+def normal(policy):
+    """The same policy, as torch's."""
+    return torch.distributions.Normal(torch.tensor(policy.mean), torch.tensor(policy.log_std).exp())
+
+
+def kl(old, new):
+    return torch.distributions.kl_divergence(normal(old), normal(new)).numpy()
+
+
+def order(values, q):
+    """The order statistic, by its definition."""
+    return sorted(values)[math.ceil(q / 100 * (len(values) - 1))]
+
+
+def effective_rank(matrix):
+    s = np.linalg.svd(matrix.numpy().astype(float), compute_uv=False)
+    return math.exp(stats.entropy(s / s.sum()))
+
+
+def energies(matrix):
+    return np.linalg.svd(matrix.numpy().astype(float), compute_uv=False) ** 2
+
+
+def mean_shift():
+    same_spread = Gaussian(OLD.mean, NEW.log_std)
+    return kl(same_spread, NEW).sum(1).mean()
+
+
+EACH, HELD, RATIO = kl(OLD, NEW), kl(HELD_OUT, HELD_OUT_NEW).sum(1), np.exp(LOG_RATIO)
+WHOLE, OF_VALUE, OF_POLICY = NORMS, NORMS[:, [1]], NORMS[:, [0, 2, 3]]
+LENGTHS = {
+    name: [math.hypot(*row) for row in part]
+    for name, part in [("all", WHOLE), ("v", OF_VALUE), ("p", OF_POLICY)]
+}
+CHANGE = math.dist(AFTER.tolist(), BEFORE.tolist())
+STDS = normal(NEW).stddev.log()
+EXPECTED = {
+    "kl_mean": EACH.sum(1).mean(),
+    "kl_p95": order(EACH.sum(1), 95),
+    "kl_p99": order(EACH.sum(1), 99),
+    "kl_max": EACH.sum(1).max(),
+    "reverse_kl_mean": kl(NEW, OLD).sum(1).mean(),
+    "kl_mean_shift": mean_shift(),
+    "kl_covariance": EACH.sum(1).mean() - mean_shift(),
+    "kl_worst_dimension": EACH[:, 2].mean() / EACH.sum(1).mean(),
+    "total_variation": sum(abs(r - 1) for r in RATIO) / N / 2,
+    "kl_k1": -math.log(stats.gmean(RATIO)),
+    "kl_k3": RATIO.mean() - 1 - math.log(stats.gmean(RATIO)),
+    "kl_k1_error": -math.log(stats.gmean(RATIO)) - EACH.sum(1).mean(),
+    "kl_k3_error": RATIO.mean() - 1 - math.log(stats.gmean(RATIO)) - EACH.sum(1).mean(),
+    "approx_kl_error": 0.125 - EACH.sum(1).mean(),
+    "probe_kl_mean": HELD.mean(),
+    "probe_kl_p95": order(HELD, 95),
+    "probe_kl_max": HELD.max(),
+    "ratio_max": RATIO.max(),
+    "ratio_min": RATIO.min(),
+    "ratio_p99": order(RATIO, 99),
+    "ratio_outside": sum(not 0.8 <= r <= 1.2 for r in RATIO) / N,
+    "effective_sample_size": RATIO.sum() ** 2 / (RATIO**2).sum() / N,
+    "first_ratio_error": max(abs(FIRST)),
+    "first_kl": sum(math.expm1(x) - x for x in FIRST) / N,
+    "entropy": normal(NEW).entropy().sum(1).mean().item(),
+    "log_std_min": STDS.min().item(),
+    "log_std_max": STDS.max().item(),
+    "log_std_mean": STDS.mean().item(),
+    "explained_variance": 1 - np.var(RETURNS.astype(float) - VALUES) / np.var(RETURNS.astype(float)),
+    "value_scale": math.hypot(*VALUES) / math.sqrt(N),
+    "return_scale": math.hypot(*RETURNS) / math.sqrt(N),
+    "advantage_scale": np.std(ADVANTAGES.astype(float)),
+    "reward_scale": math.hypot(*REWARDS) / math.sqrt(N),
+    "reward_max": max(abs(REWARDS)),
+    "observation_scale": math.hypot(*OBSERVATIONS.flatten().tolist()) / math.sqrt(4 * N),
+    "observation_typical": stats.gmean(np.linalg.norm(OBSERVATIONS.double().numpy(), axis=0) / math.sqrt(N)),
+    "observation_max": OBSERVATIONS.abs().max().item(),
+    "weight_norm": math.hypot(*AFTER.tolist()),
+    "optimizer_norm": math.hypot(*MOMENTS.tolist()),
+    "gradient_norm": np.mean(LENGTHS["all"]),
+    "gradient_norm_max": max(LENGTHS["all"]),
+    "gradient_norm_policy": np.mean(LENGTHS["p"]),
+    "gradient_norm_policy_max": max(LENGTHS["p"]),
+    "gradient_norm_value": np.mean(LENGTHS["v"]),
+    "gradient_norm_value_max": max(LENGTHS["v"]),
+    "gradient_clipped_share": sum(x > 2 for x in LENGTHS["all"]) / 20,
+    "minibatches": 20,
+    "gradient_steps": 5,
+    "epochs": 2.5,
+    "step_norm": CHANGE,
+    "relative_step": CHANGE / math.hypot(*BEFORE.tolist()),
+    "kl_path_first": 0.001,
+    "kl_path_max": 0.05,
+    "kl_path_overshoot": 0.05 / 0.04,
+    "kl_path_jump": 0.03,
+    "feature_rank": effective_rank(POLICY),
+    "feature_rank_99": 1 + int(np.searchsorted(np.cumsum(energies(POLICY)) / energies(POLICY).sum(), 0.99)),
+    "stable_rank": np.linalg.norm(POLICY) ** 2 / np.linalg.norm(POLICY, 2) ** 2,
+    "feature_norm": np.linalg.norm(POLICY) / math.sqrt(N),
+    "preactivation_norm": np.linalg.norm(PREACTIVATIONS) / math.sqrt(N),
+    "value_feature_rank": effective_rank(VALUE),
+    "dormant_share": 1 / 13,
+    "saturated_share": 2 / 13,
+}  # fmt: skip
+OF_OFF_POLICY = {
+    "action_drift",
+    "greedy_changed",
+    "probe_entropy",
+    "q_scale",
+}  # tests/rl_lab/monitor/test_off_policy.py
+
+
+@pytest.mark.parametrize("name", sorted(all_quantities().keys() - OF_OFF_POLICY))
+def test_a_quantity_is_what_somebody_else_computes(name):
+    assert name in EXPECTED, "a new quantity needs an independent computation here"
+    assert all_quantities()[name](UPDATE) == pytest.approx(EXPECTED[name], rel=1e-6)
+
+
+def test_the_example_is_hard():
+    """A mix-up of parts, axes, directions or percentiles must show."""
+    assert len({round(value, 9) for value in EXPECTED.values()}) > len(EXPECTED) - 4
+    assert 0 < EXPECTED["gradient_clipped_share"] < 1
+    assert 0 < EXPECTED["ratio_outside"] < 1
+    assert EXPECTED["feature_rank_99"] < 8
+
+
+def test_without_its_parts_a_quantity_is_missing():
+    assert set(measure(Update(), level=2).values()) == {None}
+
+
+def test_broken_numbers_are_measured_without_a_word(recwarn):
+    """A NaN is a finding; it must break neither the measuring nor the training that is measured."""
+    bad = Gaussian(np.full((N, A), np.nan), np.full((N, A), np.inf))
+    nan = np.full(N, np.nan, np.float32)
+    row = measure(
+        Update(
+            step=Step(OLD, bad, nan.astype(float)),
+            rollout=Rollout(
+                OBSERVATIONS * np.nan, torch.zeros(N, A), 100,
+                rewards=nan, values=nan, returns=np.full(N, np.inf, np.float32), advantages=nan,
+            ),
+            behaviour_log_ratio=nan,
+            probe=Step(OLD, bad, nan.astype(float)),
+            gradients=Gradients(np.full((20, 4), np.nan), NAMES),
+            path=KLPath(range(1, 6), 5, lambda i: math.nan),
+            activations=Activations(
+                layers={"policy": POLICY * np.nan}, features=POLICY * np.inf, preactivations=POLICY * np.nan,
+                value_features=VALUE * np.nan,
+            ),
+            old_parameters=BEFORE, new_parameters=AFTER * np.nan, optimizer=MOMENTS * np.inf,
+            limits=Limits(max_grad_norm=2.0), logged={"train/approx_kl": math.nan},
+        ),
+        level=2,
+    )  # fmt: skip
+    finite = {name for name, value in row.items() if value is not None and math.isfinite(value)}
+    assert finite == {"minibatches", "gradient_steps", "gradient_clipped_share", "ratio_outside"}, (
+        "they count"
+    )
+    assert row["gradient_clipped_share"] == row["ratio_outside"] == 1, "a NaN is within no limit"
+    assert not recwarn.list
+
+
+def test_one_nan_among_many_does_not_hide():
+    one = LOG_RATIO.copy()
+    one[17] = np.nan
+    row = measure(Update(step=Step(OLD, NEW, one)))
+    assert all(
+        math.isnan(row[name]) for name in ("ratio_max", "ratio_p99", "kl_k1", "kl_k3", "total_variation")
+    )
+    assert row["kl_mean"] == pytest.approx(EXPECTED["kl_mean"]), "which needs no ratio"
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 20, 21, 40, 100, 101, 2048])
+@pytest.mark.parametrize("q", [95, 99])
+def test_percentiles_are_numpys(size, q):
+    values = RNG.normal(size=size)
+    assert percentile(values, q) == np.percentile(values, q, method="higher")
+    values[size // 2] = np.inf
+    assert percentile(values, q) == np.percentile(values, q, method="higher")
+    values[0] = np.nan
+    assert math.isnan(percentile(values, q))
+
+
+def test_lengths_and_variances_are_numpys_and_do_not_overflow():
+    values = RNG.normal(size=77).astype(np.float32) * 3 + 1e3
+    assert rms(values) == pytest.approx(np.sqrt(np.mean(values.astype(float) ** 2)))
+    assert variance(values) == pytest.approx(np.var(values.astype(float)))
+    assert length(torch.full((4,), 1e30)) == pytest.approx(2e30), "whose squares are no float32"
+    assert length(torch.tensor([3, 4], dtype=torch.uint8)) == 5
+
+
+# The estimators of the KL, where everything is known.
+
+
+def test_both_estimators_are_right_in_the_mean_and_k1_can_be_negative():
+    n, shift = 400_000, 0.5
+    old, new = (Gaussian(np.full((n, 1), m), np.zeros((n, 1))) for m in (0.0, shift))
+    actions = RNG.normal(size=n)
+    row = measure(
+        Update(step=Step(old, new, shift * actions - shift**2 / 2), logged={"train/approx_kl": 0.1})
+    )
+    assert row["kl_mean"] == pytest.approx(shift**2 / 2)
+    assert row["kl_k1"] == pytest.approx(row["kl_mean"], rel=0.02)
+    assert row["kl_k3"] == pytest.approx(row["kl_mean"], rel=0.02)
+    assert row["approx_kl_error"] == pytest.approx(-0.025)
+    few = Step(
+        Gaussian(old.mean[:8], old.log_std[:8]), Gaussian(new.mean[:8], new.log_std[:8]), np.full(8, 0.2)
+    )
+    row = measure(Update(step=few))
+    assert row["kl_k1"] < 0 < row["kl_k3"]
+    assert row["kl_k1_error"] == pytest.approx(-0.2 - shift**2 / 2)
+
+
+def test_shares_of_dimensions_need_two_of_them_and_a_kl():
+    one = Gaussian(OLD.mean[:, :1], OLD.log_std[:, :1])
+    moved = Gaussian(one.mean + 1, one.log_std)
+    assert measure(Update(step=Step(one, moved, LOG_RATIO)))["kl_worst_dimension"] is None
+    assert measure(Update(step=Step(OLD, OLD, LOG_RATIO)))["kl_worst_dimension"] is None
+
+
+def test_choices_have_no_spread_but_a_worst_dimension():
+    old = Categorical((np.log([[0.5, 0.5]]), np.log([[0.2, 0.3, 0.5]])))
+    new = Categorical((np.log([[0.5, 0.5]]), np.log([[0.5, 0.3, 0.2]])))
+    row = measure(Update(step=Step(old, new, np.zeros(1))))
+    assert row["kl_worst_dimension"] == 1
+    assert row["kl_mean"] == pytest.approx(special.rel_entr([0.2, 0.3, 0.5], [0.5, 0.3, 0.2]).sum())
+    assert row["log_std_min"] is row["log_std_mean"] is row["kl_covariance"] is None
+
+
+# Observations.
+
+
+def scales(observations):
+    row = measure(Update(rollout=Rollout(observations, torch.zeros(8), 8)))
+    return row["observation_scale"], row["observation_max"]
+
+
+def test_images_and_dictionaries_have_a_scale_and_numbers_of_choices_have_none():
+    image = torch.full((8, 3, 4, 4), 200, dtype=torch.uint8)
+    assert scales(image) == (pytest.approx(200), 200), "of bytes, whose squares are no bytes"
+    both = {"a": torch.full((8, 2), -3.0), "b": torch.full((8, 6), 1.0), "choice": torch.full((8, 1), 1000)}
+    assert scales(both) == (pytest.approx(math.sqrt((2 * 9 + 6) / 8)), 3)
+    assert scales(torch.full((8, 1), 1000)) == (None, None)
+
+
+def test_rollouts_longer_than_a_piece_are_seen_whole():
+    long = torch.cat([torch.zeros(5000, 2), torch.full((5000, 2), 2.0)])
+    assert scales(long) == (pytest.approx(math.sqrt(2)), 2)
+
+
+# Ranks of matrices that are known.
+
+
+def features(matrix):
+    return Update(activations=Activations(features=torch.as_tensor(matrix, dtype=torch.float32)))
+
+
+def orthogonal(n):
+    return np.linalg.qr(RNG.normal(size=(n, n)))[0]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("shape", [(400, 16), (16, 16), (10, 16)])
+def test_ranks_of_a_matrix_with_chosen_singular_values(shape, scale):
+    s = np.zeros(min(shape))
+    s[:4] = [8, 4, 2, 0.1]
+    u, v = orthogonal(shape[0]), orthogonal(shape[1])
+    phi = scale * u[:, : len(s)] @ np.diag(s) @ v[: len(s)]
+    assert ranks.feature_rank(features(phi)) == pytest.approx(math.exp(stats.entropy(s)), rel=1e-4)
+    assert ranks.feature_rank_99(features(phi)) == 3, "(64 + 16) / 84.01 is less than 0.99"
+    assert ranks.stable_rank(features(phi)) == pytest.approx(84.01 / 64, rel=1e-5)
+
+
+def test_ranks_at_their_ends():
+    everything, one = np.tile(np.eye(6), (50, 1)), np.outer(RNG.normal(size=300), np.ones(6))
+    for rank in (ranks.feature_rank, ranks.feature_rank_99, ranks.stable_rank):
+        assert rank(features(everything)) == pytest.approx(6)
+        assert rank(features(one)) == pytest.approx(1, abs=1e-5)
+    assert measure(features(np.zeros((300, 6))), level=2)["feature_rank"] is None, "nothing has no rank"
+
+
+def layers(*matrices):
+    named = {str(i): torch.as_tensor(m, dtype=torch.float32) for i, m in enumerate(matrices)}
+    row = measure(Update(activations=Activations(layers=named)), level=2)
+    return row["dormant_share"], row["saturated_share"]
+
+
+def test_a_unit_is_dormant_by_the_measure_of_its_own_layer():
+    loud, quiet = 100 * np.abs(RNG.normal(size=(500, 4))), 0.01 * np.abs(RNG.normal(size=(500, 4)))
+    assert layers(loud, quiet)[0] == 0, "a quiet layer is not dormant"
+    assert layers(np.hstack([loud, quiet]))[0] == 0.5
+    assert layers(loud, np.zeros((500, 4))) == (0.5, 0.5), "a layer that is 0 is dormant, all of it"
+
+
+def test_a_saturated_tanh_is_not_dormant():
+    working, stuck = np.tanh(RNG.normal(size=(500, 3))), np.tanh(50 + RNG.normal(size=(500, 1)))
+    assert layers(np.hstack([working, stuck])) == (0, 0.25)
+    flipping = np.sign(RNG.normal(size=(500, 1)))
+    assert layers(np.hstack([working, flipping])) == (0, 0), "at both ends of its range it says something"
+
+
+# What is heard of a network.
+
+
+class Branches(nn.Module):
+    """A shared trunk, a way around a layer, a bare last matrix after the head, and a value function."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(3, 6), nn.ReLU())
+        self.around = nn.Sequential(nn.Linear(6, 6), nn.Tanh())
+        self.critic = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
+        self.actor = nn.Linear(6, 2)  # registered after the value function, called before it
+
+    def act(self, x):
+        shared = self.trunk(x)
+        return self.actor(shared + self.around(shared))
+
+    def value(self, x):
+        return self.critic(self.trunk(x))
+
+
+def test_the_features_are_what_enters_the_last_map_whatever_stands_around_it():
+    network, x = Branches(), torch.randn(7, 3)
+    with listening(network) as of_policy:
+        network.act(x)
+    with listening(network) as of_value:
+        network.value(x)
+    heard = of_policy.with_value(of_value)
+    shared = network.trunk(x)
+    torch.testing.assert_close(heard.features, (shared + network.around(shared)).detach())
+    torch.testing.assert_close(heard.preactivations, network.around[0](shared).detach())
+    torch.testing.assert_close(heard.value_features, torch.tanh(network.critic[0](shared)).detach())
+    assert sorted(heard.layers) == ["around.1", "critic.1", "trunk.1"], "the trunk counts once"
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    assert not any(t.requires_grad for t in (heard.features, *heard.layers.values()))
+
+
+def test_pieces_of_a_rollout_are_put_together():
+    network, x = Branches(), torch.randn(10, 3)
+    with listening(network) as whole:
+        network.act(x)
+    with listening(network) as pieces:
+        network.act(x[:6])
+        network.act(x[6:])
+    torch.testing.assert_close(pieces.features, whole.features)
+    torch.testing.assert_close(pieces.preactivations, whole.preactivations)
+    torch.testing.assert_close(pieces.layers["around.1"], whole.layers["around.1"])
+
+
+def test_the_units_of_a_convolution_are_its_channels():
+    network = nn.Sequential(nn.Conv2d(1, 4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(36, 2))
+    with torch.no_grad():
+        network[0].weight[1], network[0].bias[1] = 0.0, -1.0  # a channel that is 0 everywhere
+    x = torch.rand(9, 1, 4, 4)
+    with listening(network) as heard:
+        network(x)
+    assert heard.layers["1"].shape == (9 * 3 * 3, 4)
+    assert heard.layers["1"][:, 1].abs().max() == 0
+    torch.testing.assert_close(heard.layers["1"].mean(0), network[:2](x).mean((0, 2, 3)).detach())
+    assert heard.features.shape == (9, 36)
+
+
+def test_what_works_in_place_shows_no_preactivations_rather_than_wrong_ones():
+    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+    with listening(network) as heard:
+        network(torch.randn(5, 3))
+    assert heard.preactivations is None
+    assert (heard.features >= 0).all()
+
+
+def test_hooks_are_gone_after_an_error_too():
+    network = Branches()
+    with pytest.raises(RuntimeError), listening(network):
+        network.act(torch.randn(7, 99))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
