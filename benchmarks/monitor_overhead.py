@@ -56,7 +56,10 @@ NAMES = {"PPO": "PPO, 8 envs x 256 steps", "A2C": "A2C, 8 envs x 5 steps"}
 
 
 class Stopwatch:
-    """CPU time of this thread in the functions it wraps, by part; what one does inside another counts once."""
+    """CPU time of this thread in the functions it wraps, by part; what one does inside another counts once.
+
+    Reading the clock takes microseconds between other work, so it is read twice and its own time taken off.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -68,11 +71,12 @@ class Stopwatch:
         def timed(*args: Any, **kwargs: Any) -> Any:
             if self._is_running:
                 return function(*args, **kwargs)
-            self._is_running, began = True, time.thread_time()
+            self._is_running, before, began = True, time.thread_time(), time.thread_time()
             try:
                 return function(*args, **kwargs)
             finally:
-                self.seconds[part] = self.seconds.get(part, 0.0) + time.thread_time() - began
+                spent = time.thread_time() - began - (began - before)
+                self.seconds[part] = self.seconds.get(part, 0.0) + max(0.0, spent)
                 self._is_running = False
 
         return timed
@@ -146,17 +150,6 @@ def watched(name: str, steps: int, level: str, out: Path) -> dict[str, Any]:
     }
 
 
-def per_call(function: Callable[[], Any], calls: int = 200, batches: int = 7) -> float:
-    """CPU seconds of one call: the median of several batches."""
-    found = []
-    for _ in range(batches):
-        began = time.thread_time()
-        for _ in range(calls):
-            function()
-        found.append((time.thread_time() - began) / calls)
-    return statistics.median(found)
-
-
 def clipping_costs(model: Any) -> float:
     """CPU seconds that a clipping takes longer while somebody listens."""
     for parameter in model.policy.parameters():
@@ -166,22 +159,36 @@ def clipping_costs(model: Any) -> float:
     def clip() -> None:
         torch.nn.utils.clip_grad_norm_(model.policy.parameters(), 0.5)
 
-    plain = per_call(clip)
-    listener.attach()
-    shown = per_call(clip)
-    listener.detach()
-    return max(0.0, shown - plain)
+    return longer(clip, listener.attach, listener.detach)
 
 
 def hook_costs() -> float:
     """CPU seconds that torch needs to call the hook of an optimizer's step, without what the hook does."""
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], 0.0)
-    plain = per_call(optimizer.step)
-    handle = optimizer.register_step_post_hook(lambda *_: None)
-    hooked = per_call(optimizer.step)
-    handle.remove()
-    return max(0.0, hooked - plain)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.0)
+    handles: list[Any] = []
+    return longer(
+        optimizer.step,
+        lambda: handles.append(optimizer.register_step_post_hook(lambda *_: None)),
+        lambda: handles.pop().remove(),
+    )
+
+
+def longer(function: Callable[[], Any], begin: Callable[[], Any], end: Callable[[], Any]) -> float:
+    """CPU seconds by which a call is longer between begin() and end() than without: the median of many pairs."""
+
+    def seconds(calls: int = 20) -> float:
+        began = time.thread_time()
+        for _ in range(calls):
+            function()
+        return (time.thread_time() - began) / calls
+
+    found = []
+    for _ in range(200):
+        plain = seconds()
+        begin()
+        found.append(seconds() - plain)
+        end()
+    return max(0.0, statistics.median(found))
 
 
 def compare(name: str, steps: int, repetitions: int, folder: Path) -> dict[str, Any]:

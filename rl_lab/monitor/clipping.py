@@ -76,12 +76,14 @@ class _Shown:
         if not reached:
             return self._clip(several, *args, **kwargs)
         gradients = [p.grad for p in reached if p.grad is not None]
+        first = gradients[0]
+        alike = all(g.dtype is first.dtype and g.device == first.device for g in gradients)
         with torch.no_grad():
-            norms = torch.stack(torch._foreach_norm(gradients))
+            each = torch._foreach_norm(gradients)
+            norms = torch.stack(each if alike else [norm.to(first) for norm in each])
             for listener in listeners:
                 listener.hear(reached, norms)
-            first, is_plain = gradients[0], self.found is _torchs and len(args) == 1 and not kwargs
-            if is_plain and all(g.dtype is first.dtype and g.device == first.device for g in gradients):
+            if alike and self.found is _torchs and len(args) == 1 and not kwargs:
                 total: Tensor = torch.linalg.vector_norm(norms)
                 torch.nn.utils.clip_grads_with_norm_(several, args[0], total)
                 return total

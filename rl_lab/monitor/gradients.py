@@ -4,6 +4,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -51,18 +52,20 @@ class Gradients:
 
         A parameter that was reached several times before one step has the norm it had at first (or last).
         """
+        if not passes:
+            return cls(np.full((0, len(names)), -np.inf), names)
+        # One transfer for the whole update; a stack in every backward pass would cost as much as the norms.
+        each = [p.norms if isinstance(p.norms, Tensor) else torch.stack(p.norms) for p in passes]
+        values = torch.cat(each).cpu().double().numpy()
         rows = _rows([p.clock for p in passes])
-        norms = np.full((rows[-1] + 1 if rows else 0, len(names)), -np.inf)
-        if rows:
-            # One transfer for the whole update; a stack in every backward pass would cost as much as the norms.
-            each = [p.norms if isinstance(p.norms, Tensor) else torch.stack(p.norms) for p in passes]
-            values = torch.cat(each).cpu().double().numpy()
-            numbers = [row for row, p in zip(rows, passes, strict=True) for _ in p.columns]
-            columns = [column for p in passes for column in p.columns]
-            order = (
-                slice(None) if last else slice(None, None, -1)
-            )  # of several assignments the last one stays
-            norms[numbers[order], columns[order]] = values[order]
+        numbers = np.repeat(rows, [len(p.columns) for p in passes])
+        columns = np.fromiter(chain.from_iterable(p.columns for p in passes), dtype=np.int64)
+        norms = np.full((rows[-1] + 1, len(names)), -np.inf)
+        if (
+            not last
+        ):  # of several assignments to one place the last stays, if the arrays are copied into order
+            numbers, columns, values = (np.ascontiguousarray(a[::-1]) for a in (numbers, columns, values))
+        norms[numbers, columns] = values
         return cls(norms, names)
 
     def total(self, part: str = "all") -> NDArray[np.float64]:

@@ -21,7 +21,8 @@ class Listeners:
 
     Gradient norms are read where the algorithm clips, which is free, or else from hooks of the parameters. The first
     update tells: both listen, and if clipping did not show every gradient that the hooks saw (the algorithm clips
-    elsewhere, or in part, or not at all), hooks listen from then on.
+    elsewhere, or in part, or not at all), hooks listen from then on; so they do after an update with steps of the
+    optimizer before which nothing was clipped.
     """
 
     def __init__(self, model: Any) -> None:
@@ -61,6 +62,8 @@ class Listeners:
             by_clip = clips.detach() if clips is not None else None
             by_hook = hooks.detach() if hooks is not None else None
             self._heard = Heard(self._choose(by_clip, by_hook), path)
+            if self._clips and len(self._heard.gradients.norms) < path.total:
+                self._clips = False
         return self._heard
 
     def _choose(self, by_clip: Gradients | None, by_hook: Gradients | None) -> Gradients:

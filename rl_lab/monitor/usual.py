@@ -89,6 +89,9 @@ class Shift:
             return False
         self._quiet = max(self._quiet - 1, 0)
         if not self._since:
+            last = history[-1].get(self.column) if history else None
+            if last is not None and last / self._beyond <= scale <= last * self._beyond:
+                return False  # within the room around any range that holds the last one
             known = None if self._quiet else self._range(history)
             if known is None:
                 return False

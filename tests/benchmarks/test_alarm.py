@@ -24,17 +24,17 @@ from rl_lab.monitor.quantities import Level
 from rl_lab.monitor.run_directory import read_run
 
 K = 7
-TINY = {"n_envs": 2, "n_steps": 16, "updates": K + 4, "fault_at": K}
-SMALL = {"n_epochs": 2, "batch_size": 16}
+TINY = {"n_envs": 2, "n_steps": 8, "updates": K + 4, "fault_at": K}
+SMALL = {"n_epochs": 2, "batch_size": 8}
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    """The arms, with rollouts of 32 steps."""
+    """The arms, with rollouts of 16 steps."""
     arms = {
         "ppo": Arm("ppo", {**SMALL, **alarm_runs.NORMALISED}, **TINY),
         "ppo-sb3": Arm("ppo-sb3", SMALL, **TINY),
-        "trpo-sb3": Arm("trpo-sb3", {"batch_size": 16}, **TINY),
+        "trpo-sb3": Arm("trpo-sb3", {"batch_size": 8}, **TINY),
     }
     for name, arm in arms.items():
         monkeypatch.setitem(ARMS, name, arm)
@@ -167,9 +167,9 @@ def test_reward_outlier(trained):
     _, healthy, _ = trained(None)
     _, spy, _ = trained("reward_outlier")
     now, usual = np.array(spy.rewards[K - 1]), np.array(healthy.rewards[K - 1])
-    assert np.argwhere(now != usual).tolist() == [[7, 0]], "one reward of one environment, in the middle"
+    assert np.argwhere(now != usual).tolist() == [[3, 0]], "one reward of one environment, in the middle"
     before = np.abs(np.array(healthy.rewards[: K - 1])).mean()
-    assert abs(now[7, 0]) == pytest.approx(1000 * before, rel=1e-5)
+    assert abs(now[3, 0]) == pytest.approx(1000 * before, rel=1e-5)
 
 
 def test_reward_scale(trained):

@@ -13,10 +13,8 @@ from rl_lab.monitor.usual import Lasting
 WINDOW = 16
 """Updates that the line is drawn through."""
 FIT = 0.8
-"""Least share of the variance of the logarithm that the line must explain."""
-STEADY = 0.5
-"""Least rate of the second half of the window, relative to the whole: what slows down is on its way to a level, as
-values are that are being learned from nothing."""
+"""Least share of the variance of the logarithm that the line must explain. What slows down, as values do that are being
+learned from nothing, bends away from the line; its residuals are then so correlated that the interval holds 0."""
 AHEAD = 20.0
 """Updates within which a quantity must be expected to reach its limit, if it has one."""
 OVERFLOW = 3.4e38
@@ -59,7 +57,7 @@ updates, standard deviations by less than two; gradients and values by a factor 
 
 
 class ExponentialGrowth(Detector):
-    """Fits lambda to each quantity; an event where its whole 95 % interval is above 0 and nothing slows down."""
+    """Fits lambda to each quantity; an event where its whole 95 % interval is above 0 and the line fits."""
 
     name = "exponential_growth"
 
@@ -89,9 +87,6 @@ def _growth(quantity: Quantity, rows: list[Mapping[str, Any]]) -> Growth | None:
     times, values = [t for t, _ in pairs], [v for _, v in pairs]
     growth = fit_growth(times, values)
     if growth is None or growth.low <= 0 or growth.factor < quantity.factor or growth.fit < FIT:
-        return None
-    second = fit_growth(times[len(times) // 2 :], values[len(values) // 2 :])
-    if second is None or second.rate < STEADY * growth.rate:
         return None
     if quantity.limit is not None and growth.until(quantity.limit)[0] > AHEAD:
         return None

@@ -42,6 +42,9 @@ class GradientExplosion(Detector):
 
 def _judge(seen: Seen, column: str) -> Finding | None:
     norm = seen.row[column]
+    last = seen.history[-1].get(column) if seen.history else None
+    if last is not None and norm <= last:
+        return None  # it has not grown at all
     past = seen.before(column, WINDOW)
     plain = _times(past, norm)
     if plain is None or plain <= 1 or not math.isfinite(norm):

@@ -1,4 +1,4 @@
-"""A broken invariant: before the first gradient step the policy that learns is not the one that acted."""
+"""A broken invariant: the policy that learns is not the one that acted, or it learns more often than it did."""
 
 import math
 
@@ -13,6 +13,11 @@ SIGMAS = 5.0
 """Standard deviations from the mean at which the farthest sample of a rollout may lie."""
 LEAST = 0.01
 """|log ratio| below which nothing is said: it moves an objective that clips at 0.1 to 0.3 by next to nothing."""
+UPDATES = 10
+"""Updates in a row with the same number of gradient steps that make it the number of this run. A rule that may stop
+early has none."""
+MORE = 2.0
+"""Times that number."""
 
 
 def tolerance(log_std_min: float | None) -> float:
@@ -25,34 +30,57 @@ def tolerance(log_std_min: float | None) -> float:
 
 
 class InvariantBreak(Detector):
-    """Judges first_ratio_error: stale log-probabilities, a skipped normaliser, or two programs that disagree."""
+    """Judges first_ratio_error, which is 0 in exact arithmetic, and gradient_steps, where they never varied."""
 
     name = "invariant_break"
 
     def __init__(self) -> None:
-        self._lasting = Lasting()
+        self._start, self._steps = Lasting(), Lasting()
 
     def observe(self, seen: Seen) -> list[Finding]:
-        """Ratio 1 and KL 0 hold exactly in exact arithmetic, so a break is one update beyond rounding."""
-        error = seen.row.get("first_ratio_error")
-        if error is None or math.isnan(error):
-            return []
-        # The policy that acted is the one that the update before left behind.
-        acted = (seen.history[-1] if seen.history else seen.row).get("log_std_min")
-        threshold = tolerance(acted)
-        if not self._lasting.begins(error > threshold):
-            return []
-        kl = seen.row.get("first_kl")
-        told = "" if kl is None else f" and a KL of {kl:.2g} nats"
-        return [
-            Finding(
-                event=self.name,
-                value=error,
-                threshold=threshold,
-                message=f"before the first gradient step a log ratio is off by {error:.3g}{told}, where both should be "
-                "0: stale log-probabilities, other observations or another network than the one that acted",
-                minibatch=0,
-                epoch=0,
-                details={"first_kl": kl},
-            )
+        """Each break once, until the invariant has held again."""
+        start, steps = _of_start(seen), _of_steps(seen)
+        began = [
+            (start, self._start.begins(start is not None)),
+            (steps, self._steps.begins(steps is not None)),
         ]
+        return [finding for finding, begins in began if begins and finding is not None]
+
+
+def _of_start(seen: Seen) -> Finding | None:
+    error = seen.row.get("first_ratio_error")
+    if error is None or math.isnan(error):
+        return None
+    # The policy that acted is the one that the update before left behind.
+    threshold = tolerance((seen.history[-1] if seen.history else seen.row).get("log_std_min"))
+    if error <= threshold:
+        return None
+    kl = seen.row.get("first_kl")
+    told = "" if kl is None else f" and a KL of {kl:.2g} nats"
+    return Finding(
+        event=InvariantBreak.name,
+        value=error,
+        threshold=threshold,
+        message=f"before the first gradient step a log ratio is off by {error:.3g}{told}, where both should be 0: "
+        "stale log-probabilities, other observations or another network than the one that acted",
+        minibatch=0,
+        epoch=0,
+        details={"quantity": "first_ratio_error", "first_kl": kl},
+    )
+
+
+def _of_steps(seen: Seen) -> Finding | None:
+    steps, before = (
+        seen.row.get("gradient_steps"),
+        [row.get("gradient_steps") for row in seen.history[-UPDATES:]],
+    )
+    usual = before[-1] if len(before) == UPDATES and len(set(before)) == 1 else None
+    if steps is None or usual is None or steps < MORE * usual:
+        return None
+    return Finding(
+        event=InvariantBreak.name,
+        value=steps,
+        threshold=MORE * usual,
+        message=f"{steps:.0f} gradient steps on one rollout, where every update took {usual:.0f}",
+        details={"quantity": "gradient_steps"},
+    )

@@ -47,6 +47,8 @@ class KLSpike(Detector):
         column = next((c for c in COLUMNS if seen.row.get(c) is not None), None)
         if column is None or math.isnan(kl := seen.row[column]):
             return []
+        if kl <= FLOOR:
+            return []  # most updates end here
         before = seen.before(column, WINDOW)
         threshold = spike_threshold(before, seen.limits.kl)
         if kl <= threshold:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,10 @@ COLUMNS: Mapping[str, Sequence[str]] = {
 }
 """What a recorded run shows of them."""
 OUTPUTS = ("kl_mean", "probe_kl_mean", "entropy")
+
+
+OUTLIER = 1e3
+"""Multiple of the 99 % quantile of |x| beyond which a finite number may well be why a later one is not finite."""
 
 
 def first_nonfinite(array: Any) -> int | None:
@@ -133,16 +138,8 @@ class NonFinite(Detector):
         finding = _in_rollout(rollout)
         if finding is not None:
             return [finding]
-        gradient = gradients.first_nonfinite() if gradients is not None else None
-        if gradient is not None:
-            minibatch, name = gradient
-            return [_finding("gradient", f"gradient of {name} in minibatch {minibatch}", minibatch=minibatch)]
-        if loss_is_bad:
-            return [_finding("loss", "the loss of a minibatch, from finite inputs")]
-        index = None if parameters is None else first_nonfinite(parameters.detach().cpu().numpy())
-        if index is not None:
-            return [_finding("parameter", f"parameter number {index} after a step")]
-        return [NonFinite.in_output(parameters)] if policy_is_bad else []
+        finding = _after_rollout(gradients, parameters, loss_is_bad=loss_is_bad, policy_is_bad=policy_is_bad)
+        return [] if finding is None else [_with_outlier(finding, rollout)]
 
     @staticmethod
     def in_output(parameters: Tensor | None) -> Finding:
@@ -159,26 +156,82 @@ class NonFinite(Detector):
         return _finding("parameter", f"parameter {name} after a gradient step")
 
 
+def _after_rollout(
+    gradients: Gradients | None, parameters: Tensor | None, *, loss_is_bad: bool, policy_is_bad: bool
+) -> Finding | None:
+    """The first non-finite quantity of the gradient steps, from a rollout that is finite."""
+    gradient = gradients.first_nonfinite() if gradients is not None else None
+    if gradient is not None:
+        minibatch, name = gradient
+        return _finding("gradient", f"gradient of {name} in minibatch {minibatch}", minibatch=minibatch)
+    if loss_is_bad:
+        return _finding("loss", "the loss of a minibatch, from finite inputs")
+    index = None if parameters is None else first_nonfinite(parameters.detach().cpu().numpy())
+    if index is not None:
+        return _finding("parameter", f"parameter number {index} after a step")
+    return NonFinite.in_output(parameters) if policy_is_bad else None
+
+
 def _in_rollout(rollout: Rollout) -> Finding | None:
-    observations = rollout.observations
-    parts = observations if isinstance(observations, dict) else {"": observations}
-    columns: list[tuple[str, str, Any]] = [
+    for quantity, words, array in _columns(rollout):
+        index = first_nonfinite(array)
+        if index is not None:
+            place, where = _place(rollout, index // _width(array))
+            return _finding(quantity, f"{words} {where}", place=place)
+    return None
+
+
+def _with_outlier(finding: Finding, rollout: Rollout) -> Finding:
+    """The finding, with the first number of the rollout, in causal order, that is finite but beyond all others."""
+    for quantity, words, array in _columns(rollout):
+        size = np.abs(array.astype(np.float64))
+        largest, usual = float(size.max()), float(np.percentile(size, 99))
+        if largest > OUTLIER * usual > 0:
+            index, width = int(size.argmax()), _width(array)
+            place, where = _place(rollout, index // width)
+            dimension = f", dimension {index % width}," if width > 1 else ""
+            beyond = f"the {words} {where}{dimension} is {largest:.3g} (99 % are within {usual:.3g})"
+            outlier = {
+                "quantity": quantity,
+                **place,
+                "dimension": index % width,
+                "size": largest,
+                "usual": usual,
+            }
+            return replace(
+                finding,
+                message=f"{finding.message}; but {beyond}",
+                details={**finding.details, "outlier": outlier},
+            )
+    return finding
+
+
+def _columns(rollout: Rollout) -> list[tuple[str, str, Any]]:
+    """Name, words and array [N, ...] of what a rollout holds, in causal order."""
+    seen = rollout.observations
+    parts = seen if isinstance(seen, dict) else {"": seen}
+    found: list[tuple[str, str, Any]] = [
         ("obs", f"observation {key}".strip(), part.cpu().numpy()) for key, part in parts.items()
     ]
-    columns += [
+    found += [
         ("value", "value prediction", rollout.values),
         ("reward", "reward", rollout.rewards),
         ("return", "return", rollout.returns),
         ("advantage", "advantage", rollout.advantages),
     ]
-    for quantity, words, array in columns:
-        index = None if array is None else first_nonfinite(array)
-        if index is not None:
-            row = index // max(1, int(np.prod(array.shape[1:])))
-            place = rollout.place(row)
-            where = "of environment {env} at step {step}".format(**place) if place else f"in row {row}"
-            return _finding(quantity, f"{words} {where}", place=place or {"row": row})
-    return None
+    return [(name, words, array) for name, words, array in found if array is not None]
+
+
+def _width(array: Any) -> int:
+    """Numbers of one row."""
+    return max(1, int(np.prod(array.shape[1:])))
+
+
+def _place(rollout: Rollout, row: int) -> tuple[dict[str, int], str]:
+    place = rollout.place(row)
+    if not place:
+        return {"row": row}, f"in row {row}"
+    return place, f"of environment {place['env']} at step {place['step']}"
 
 
 def _finding(quantity: str, words: str, *, minibatch: int | None = None, place: Any = None) -> Finding:

@@ -71,6 +71,8 @@ def _of_mean(seen: Seen, width: float) -> Finding | None:
 
 def _of_percentile(seen: Seen, width: float) -> Finding | None:
     p99 = seen.row["ratio_p99"]
+    if not widths(p99, width) > FLOOR:
+        return None
     past = seen.before("ratio_p99", WINDOW)
     threshold = _threshold([widths(p, width) for p in past], FLOOR, CEILING)
     if not widths(p99, width) > threshold:
@@ -88,7 +90,7 @@ def _of_percentile(seen: Seen, width: float) -> Finding | None:
 
 def _of_spread(seen: Seen, width: float) -> Finding | None:
     share = seen.row.get("effective_sample_size")
-    if share is None:
+    if share is None or not spread(share) / width > LOOSE:
         return None
     past = seen.before("effective_sample_size", WINDOW)
     threshold = _threshold([spread(p) / width for p in past], LOOSE, LOST)

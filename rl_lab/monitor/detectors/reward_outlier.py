@@ -73,6 +73,9 @@ def _alone(largest: float, known: dict[str, float]) -> Finding | None:
 
 
 def _at_once(seen: Seen, scale: float) -> Finding | None:
+    last = seen.history[-1].get("reward_scale") if seen.history else None
+    if last is not None and scale <= AT_ONCE * last:
+        return None
     scales = seen.before("reward_scale")
     if len(scales) < LEAST or scale <= AT_ONCE * max(scales) or not _are_alike(seen, 1):
         return None

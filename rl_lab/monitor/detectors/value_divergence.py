@@ -49,8 +49,10 @@ def _outgrown(values: float, returns: float) -> Finding | None:
 
 
 def _dead(seen: Seen, values: float, returns: float) -> Finding | None:
+    if values >= DIED * returns:
+        return None
     before = seen.before("value_scale", WINDOW)
-    if len(before) < LEAST or values >= DIED * min(returns, median(before[: -LONG + 1])):
+    if len(before) < LEAST or values >= DIED * median(before[: -LONG + 1]):
         return None
     message = (
         f"values of {values:.3g} where the returns are {returns:.3g} and values were {median(before):.3g}"

@@ -345,3 +345,22 @@ def test_the_room_finds_its_detectors():
         "observation_shift", "performance_collapse", "rank_collapse", "ratio_break", "reward_outlier",
         "value_divergence",
     }  # fmt: skip
+
+
+def test_a_finite_number_beyond_all_others_is_named_beside_the_gradient_that_it_broke():
+    """VecCheckNan is silent about 1e25, whose square is infinite in float32."""
+    observations = torch.arange(3.0 * 200).reshape(200, 3) % 7
+    observations[137, 2] = -1e25
+    norms = np.ones((3, 2))
+    norms[1, 1] = np.inf
+    broken = Gradients(norms, ("pi", "value_net"))
+    (finding,) = NonFinite().observe(seen(n=200, observations=observations, gradients=broken))
+    assert finding.details["quantity"] == "gradient"
+    outlier = finding.details["outlier"]
+    assert (outlier["quantity"], outlier["env"], outlier["step"], outlier["dimension"]) == ("obs", 34, 1, 2)
+    assert (
+        "observation of environment 34 at step 1, dimension 2, is 1e+25 (99 % are within 6)"
+        in finding.message
+    )
+    (plain,) = NonFinite().observe(seen(n=200, observations=observations.clip(-50), gradients=broken))
+    assert "outlier" not in plain.details, "eight times the usual is no cause"

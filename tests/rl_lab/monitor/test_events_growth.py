@@ -111,6 +111,7 @@ def test_values_that_run_ahead_of_their_targets_grow_and_those_that_learn_them_d
 
 LOOKALIKES = {
     "a learning curve": {"value_scale": 100 * (1 - np.exp(-np.arange(60) / 12)) + 0.1},
+    "weights that settle": {"weight_norm": 20 * (1 + 6 * (1 - np.exp(-np.arange(40) / 8)))},
     "weights that drift": {"weight_norm": 20 + 0.3 * np.arange(60)},
     "a KL that grows where it does not matter": {"kl_mean": 1e-6 * np.exp(0.15 * np.arange(60))},
     "a jump": {"gradient_norm_policy": np.where(np.arange(60) < 30, 1.0, 300.0)},
@@ -124,6 +125,13 @@ LOOKALIKES = {
 def test_what_only_looks_like_growth_is_none(name):
     columns = {column: noisy(values, 0.02) for column, values in LOOKALIKES[name].items()}
     assert events(**columns) == []
+
+
+def test_noise_is_seldom_taken_for_growth_however_loud():
+    """Loud enough that in many windows a line's interval excludes 0, near enough to a nat that it would matter."""
+    rng = np.random.default_rng(6)
+    alarms = sum(bool(events(kl_mean=0.1 * np.exp(rng.normal(size=60)))) for _ in range(60))
+    assert alarms == 0
 
 
 def test_random_walks_are_seldom_taken_for_growth():

@@ -177,6 +177,16 @@ def test_stale_log_probabilities_break_the_invariant_once_until_it_holds_again()
     assert found(rows(first_ratio_error=broken), "invariant_break") == [30, 51]
 
 
+def test_a_rollout_that_is_learned_from_ten_times_as_often_breaks_an_invariant():
+    assert found(rows(gradient_steps=then(60, 40, 20, 200)), "invariant_break") == [40]
+    stops_early = np.random.default_rng(0).integers(1, 20, size=60)
+    stops_early[39] = 320
+    assert found(rows(gradient_steps=stops_early), "invariant_break") == [], (
+        "a rule that may stop early has no number"
+    )
+    assert found(rows(gradient_steps=then(60, 40, 20, 3)), "invariant_break") == [], "fewer: it stopped early"
+
+
 def test_rounding_is_no_break_neither_in_float32_nor_of_a_narrow_gaussian():
     assert found(rows(first_ratio_error=np.full(60, 2e-3)), "invariant_break") == []
     narrow = {"log_std_min": np.full(60, -8.0), "entropy": None}
@@ -317,9 +327,10 @@ def test_one_reward_beyond_every_return_is_an_outlier():
 
 
 def test_the_value_that_sb3_adds_to_a_truncated_episodes_reward_is_no_outlier():
-    assert (
-        found(rows(reward_max=only(60, 40, 1, 95), reward_scale=only(60, 40, 1, 4.3)), "reward_outlier") == []
-    )
+    """Also where gains and costs cancel out, so that a whole episode pays less than one such reward."""
+    bootstrapped = {"reward_max": only(60, 40, 1, 95), "reward_scale": only(60, 40, 1, 4.3)}
+    assert found(rows(**bootstrapped), "reward_outlier") == []
+    assert found(rows(**bootstrapped, return_mean=np.full(60, -30.0)), "reward_outlier") == []
 
 
 def test_all_rewards_on_another_scale_are_told_once():

@@ -144,7 +144,7 @@ def same(one, other):
     return one == other
 
 
-def spikes(monkeypatch, *updates, threshold=0.05, event="kl_spike"):
+def spikes(monkeypatch, *updates, threshold=0.05, event="kl_spike", times=1):
     """The detectors find nothing but these; returns the records that each update was judged against."""
     judged = []
 
@@ -152,9 +152,8 @@ def spikes(monkeypatch, *updates, threshold=0.05, event="kl_spike"):
         judged.append([row["update"] for row in seen.history])
         if seen.row["update"] not in updates:
             return []
-        return [
-            Finding(event=event, value=seen.row["kl_mean"] or 0.0, threshold=threshold, message="injected")
-        ]
+        value = seen.row["kl_mean"] or 0.0
+        return times * [Finding(event=event, value=value, threshold=threshold, message="injected")]
 
     monkeypatch.setattr(observer_module, "observe_all", found)
     return judged
@@ -294,6 +293,17 @@ def test_rollback_ends_the_spikes_of_a_step_size_that_is_too_large(tmp_path):
     assert max(stayed) <= 1.0 < max(row["kl_mean"] for row in alone.updates)
     assert guarded.status == "done"
     assert model.lr_schedule(1.0) == 0.3
+
+
+def test_however_much_is_found_in_an_update_it_is_taken_back_once(tmp_path, monkeypatch):
+    spikes(monkeypatch, 2, times=3)
+    model = MODELS["ppo"](learning_rate=0.1)
+    run = learn(model, tmp_path, ["checkpoint", "rollback"])
+    assert [event["event"] for event in run.events] == 3 * ["kl_spike"] + [
+        "guard_checkpoint",
+        "guard_rollback",
+    ]
+    assert run.updates[2]["train/learning_rate"] == pytest.approx(0.05)
 
 
 def test_after_so_many_rollbacks_the_guard_gives_up_and_says_so_once(tmp_path, monkeypatch):

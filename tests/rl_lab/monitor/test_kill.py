@@ -28,7 +28,7 @@ from rl_lab.monitor.guards.alert import Alert
 from rl_lab.monitor.observer import Observer
 from rl_lab.monitor.returns import EpisodeReturns
 
-def announce(run, said):
+def announce(run, said, pause):
     print(os.getpid(), file=said, flush=True)
     observer = Observer(
         Path(run),
@@ -43,16 +43,23 @@ def announce(run, said):
         finding = Finding(event=f"kind_{number // 10}", value=float(number), threshold=None, message="m" * 40)
         for event in observer.announce([finding], 1):
             print(event.id, event.event, time.time(), file=said, flush=True)
-        time.sleep(0.005)
+        time.sleep(pause)
 
-for run in sys.argv[1:]:
+for order in sys.argv[1:]:
     if os.fork() == 0:  # a child each, because importing takes longer than all the rest
-        announce(run, open(run + ".said", "w"))
+        run, pause = order.split(",")
+        announce(run, open(run + ".said", "w"), float(pause))
 for _ in sys.argv[1:]:
     os.wait()
 """
 AFTER = [0.2, 1.5, 0.8]
-"""Seconds from the death of one (or its first event) to that of the next, to which up to 0.4 come by chance."""
+"""Seconds from one death to the next, to which up to 0.4 come by chance."""
+PAUSES = [0.005, 0.2, 0.005]
+"""Seconds between two events: so many that blocks fill, and so few that only a clock makes W&B write: 32 KiB of
+them are more than 4 s."""
+BLOCK = 32768
+FEWEST = 6
+"""Events before the time to the death begins."""
 SLACK = 1.0
 """Seconds before the death of which W&B's file need not know."""
 
@@ -62,13 +69,14 @@ def killed(tmp_path_factory):
     """Run directories of processes that were killed, with what they had said and when they were killed."""
     folder = tmp_path_factory.mktemp("killed")
     runs = [folder / f"run-{i}" for i in range(len(AFTER))]
-    parent = subprocess.Popen([sys.executable, "-c", SCRIPT, *map(str, runs)])
+    orders = [f"{run},{pause}" for run, pause in zip(runs, PAUSES, strict=True)]
+    parent = subprocess.Popen([sys.executable, "-c", SCRIPT, *orders])
     deaths, children = [], []
     try:
         for run, after in zip(runs, AFTER, strict=True):
             said = run.with_suffix(".said")
             deadline = time.monotonic() + 120
-            while not (said.exists() and lines(said)) and parent.poll() is None:
+            while not (said.exists() and len(lines(said)) >= FEWEST) and parent.poll() is None:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             children.append(int(said.read_text().split("\n")[0]))
@@ -99,7 +107,7 @@ def records(path):
     assert struct.unpack("<4sHB", data[:7]) == (b":W&B", 0xBEE1, 0)
     at, parts = 7, []
     while True:
-        left = 32768 - at % 32768
+        left = BLOCK - at % BLOCK
         if left < 7:
             at += left
             continue
@@ -118,7 +126,7 @@ def records(path):
 
 
 def in_wandb(run):
-    """Ids of the events and texts of the alerts in the run's .wandb file."""
+    """Ids of the events and titles of the alerts in the run's .wandb file."""
     (path,) = run.glob("wandb/offline-run-*/*.wandb")
     ids, alerts = set(), []
     for record in records(path):
@@ -133,7 +141,7 @@ def in_wandb(run):
 
 def test_every_event_that_was_announced_at_all_is_in_our_file(killed):
     for run, said, _ in killed:
-        assert len(said) >= 10, "too few events to show anything"
+        assert len(said) >= FEWEST
         found = read_run(run)
         ids = [event["id"] for event in found.events]
         assert ids == list(range(1, len(ids) + 1)), "none is missing in between"

@@ -106,6 +106,7 @@ def test_a_schedule_and_a_learning_curve_warn_of_nothing():
         "weight_norm": list(20 * np.exp(0.02 * t)),
         "value_scale": list(100 * (1 - np.exp(-t / 12)) + 0.1),
         "return_smooth": list(20 + 8.0 * t),
+        "come_to_rest": list(np.exp(0.15 * np.minimum(t, 39))),
     }
     assert leads(run(**columns)) == {}
     columns["weight_norm"][-2:] = [400.0, 400.0]
