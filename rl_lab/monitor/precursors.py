@@ -25,6 +25,7 @@ NO_QUANTITIES = frozenset(
         "episodes",
         "minibatches",
         "gradient_steps",
+        "epochs",
         "taken_back",
         "return_stderr",
     }

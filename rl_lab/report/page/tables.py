@@ -10,7 +10,18 @@ from rl_lab.report.words import UNKNOWN, amount
 CAP = 100
 """Most events the page lists; the files hold them all."""
 
-_SEVERITY = ("nonfinite", "performance_collapse", "kl_spike")
+_SEVERITY = (
+    "nonfinite",
+    "performance_collapse",
+    "kl_spike",
+    "ratio_break",
+    "invariant_break",
+    "entropy_collapse",
+    "value_divergence",
+    "rank_collapse",
+    "exponential_growth",
+    "gradient_explosion",
+)
 _EVENT_HEADERS = (
     "event",
     "task",
