@@ -68,6 +68,7 @@ def main() -> None:
             f"--runs {arguments.runs} --level {arguments.level} --out runs/alarm-{arguments.split} "
             f"--markdown {arguments.markdown}"
         )
+        arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
         arguments.markdown.write_text(markdown(report, command, arguments.split), encoding="utf-8")
 
 

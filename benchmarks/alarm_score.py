@@ -4,7 +4,8 @@ An alarm is an event of a detector; `recovery` is none. Healthy updates are all 
 alarm in them is false, also where a run without a fault lost its performance all by itself. A fault is found if an
 event that names it (`counts` of the fault) falls into updates k .. k + WITHIN; its delay is counted from k. A collapse
 is a performance_collapse, from its onset on, or the end of a run that went non-finite; it builds up if its onset is at
-least BUILDS_UP updates after k, and a warning is an alarm of another detector in k .. onset - 1.
+least BUILDS_UP updates after k, and a warning is an alarm of another detector in k .. onset - 1. Faults that change
+the unit of the reward are left out of this: their returns cannot be compared.
 """
 
 import json
@@ -160,6 +161,7 @@ def false_alarms(healthy: Sequence[Recorded]) -> dict[str, Any]:
             "per_1000": 1000 * len(alarms) / updates,
             "interval": [low, high],
             "met": None if name == "any" else 1000 * len(alarms) / updates <= FALSE_ALARMS,
+            "shown": high <= FALSE_ALARMS,
         }
     return report
 
@@ -245,15 +247,21 @@ def by_monitor(run: Recorded) -> list[int]:
     return [a.update for a in run.alarms if a.event not in ("performance_collapse", "nonfinite")]
 
 
-def leads(runs: Sequence[Recorded], warns: Warns) -> dict[str, Any]:
-    """Of the collapses that build up: how many were warned of, and how many updates before."""
+def leads(runs: Sequence[Recorded], warns: Warns, *, any_unit: bool = False) -> dict[str, Any]:
+    """Of the collapses that build up: how many were warned of, and how many updates before.
+
+    any_unit: count the faults that change the unit of the reward too.
+    """
+    runs = [run for run in runs if run.fault and (any_unit or not FAULTS[run.fault].changes_unit)]
     onsets = [(run, at) for run in runs if (at := onset(run)) is not None]
     building = [(run, at) for run, at in onsets if at >= run.k + BUILDS_UP]
-    ahead = [
-        at - first
-        for run, at in building
-        if (first := min((u for u in warns(run) if run.k <= u < at), default=None)) is not None
-    ]
+    firsts = [min((u for u in warns(run) if run.k <= u < at), default=None) for run, at in building]
+    ahead = [at - first for (_, at), first in zip(building, firsts, strict=True) if first is not None]
+    by_fault: dict[str, list[int]] = {}
+    for (run, _), first in zip(building, firsts, strict=True):
+        counted = by_fault.setdefault(str(run.fault), [0, 0])
+        counted[0] += first is not None
+        counted[1] += 1
     return {
         "runs": len(runs),
         "collapses": len(onsets),
@@ -262,6 +270,7 @@ def leads(runs: Sequence[Recorded], warns: Warns) -> dict[str, Any]:
         "share": len(ahead) / len(building) if building else None,
         "interval": list(share_interval(len(ahead), len(building))),
         "median_lead": median(ahead) if ahead else None,
+        "by_fault": by_fault,
     }
 
 
@@ -387,6 +396,7 @@ def score(out: Path, level: Level) -> dict[str, Any]:
         "false_alarms": alarms,
         "recall": found,
         "lead": ahead,
+        "lead_any_unit": leads(faulty, by_monitor, any_unit=True),
         "baselines": beside,
         "met": {
             "false alarms": all(a["met"] for n, a in alarms.items() if n != "any"),

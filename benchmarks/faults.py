@@ -97,6 +97,8 @@ class Fault(ABC):
 
     name: ClassVar[str]
     changes_policy: ClassVar[bool] = True
+    changes_unit: ClassVar[bool] = False
+    """Whether returns before and after it are in different units, so that a fall says nothing about the policy."""
     counts: ClassVar[frozenset[str]] = POLICY | VALUE | DATA
     ends: ClassVar[str]
     """How it makes a run collapse, in one clause."""
@@ -152,6 +154,7 @@ class RewardOutlier(Fault):
     """One reward of one environment, in the middle of rollout k, is 1000 times as large as rewards usually are."""
 
     name = "reward_outlier"
+    changes_unit = True
     ends = "one sample is all of the normalised advantages; the value function leaves its scale"
 
     def begin(self, model: Any, env: Tampered) -> None:
@@ -171,6 +174,7 @@ class RewardScale(Fault):
     """All rewards are 100 times as large, from update k on."""
 
     name = "reward_scale_x100"
+    changes_unit = True
     ends = "the value function is wrong by a factor, and its gradients crowd out the policy's where both are clipped"
 
     def begin(self, model: Any, env: Tampered) -> None:

@@ -43,6 +43,7 @@ from rl_lab.monitor.gradients import GradientRecorder
 from rl_lab.monitor.listeners import Listeners
 from rl_lab.monitor.path import PathRecorder
 
+WANDB: Any = "offline"
 LEVELS = ("light", "standard", "full")
 TARGETS = {"standard": 0.03, "full": 0.15}
 HOOKS = {
@@ -113,7 +114,7 @@ def alone(name: str, steps: int) -> float:
 
 def watched(name: str, steps: int, level: str, out: Path) -> dict[str, Any]:
     """CPU seconds of a watched learn(), the shares of the monitor's parts, and its start."""
-    monitor = DivergenceMonitor(out, level=level, wandb="offline", say=lambda text: None)  # type: ignore[arg-type]
+    monitor = DivergenceMonitor(out, level=level, wandb=WANDB, say=lambda text: None)  # type: ignore[arg-type]
     watch, start = Stopwatch(), {"cpu": 0.0, "wall": 0.0}
     begin = monitor._on_training_start
 

@@ -65,10 +65,10 @@ class _Ear:
 
         return hook
 
-    def last(self, *, value: bool) -> Tensor | None:
+    def last(self, passes: int, *, value: bool) -> Tensor | None:
         """What entered the module that was called last, of those that are the value function's own or of the rest."""
         names = [name for name in self.entered if is_of_value(name) is value]
-        return torch.cat(self.entered[names[-1]]) if names else None
+        return list(_by_call(names[-1], self.entered[names[-1]], passes).values())[-1] if names else None
 
 
 @contextmanager
@@ -88,9 +88,26 @@ def listening(module: nn.Module) -> Iterator[Activations]:
     finally:
         for handle in handles:
             handle.remove()
-        heard.layers.update({name: torch.cat(pieces) for name, pieces in nonlinear.left.items()})
-        heard.features, heard.value_features = linear.last(value=False), linear.last(value=True)
-        heard.preactivations = nonlinear.last(value=False)
+        # The module that was called least says how many pieces of the rollout there were.
+        passes = min(
+            (len(each) for ear in (linear.entered, nonlinear.left) for each in ear.values()), default=1
+        )
+        for name, pieces in nonlinear.left.items():
+            heard.layers.update(_by_call(name, pieces, passes))
+        heard.features = linear.last(passes, value=False)
+        heard.value_features = linear.last(passes, value=True)
+        heard.preactivations = nonlinear.last(passes, value=False)
+
+
+def _by_call(name: str, pieces: list[Tensor], passes: int) -> dict[str, Tensor]:
+    """What one module had in each of its calls within a forward pass, all passes joined.
+
+    A network may use one module after several layers.
+    """
+    calls, odd = divmod(len(pieces), passes)
+    if odd:  # not as often in every pass: only the last call is surely of the last layer
+        return {name: pieces[-1]}
+    return {name if i == 0 else f"{name} #{i + 1}": torch.cat(pieces[i::calls]) for i in range(calls)}
 
 
 def _rows(tensor: Tensor) -> Tensor:

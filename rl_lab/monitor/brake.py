@@ -28,6 +28,8 @@ class Brake:
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        while isinstance(schedule := getattr(model, "lr_schedule", None), Scaled):
+            model.lr_schedule = schedule.own  # of a brake that was never released: its learn() was cut off
         self._share = 1.0
         self._own: dict[str, Any] = {}
         """Attributes of the model as they were before the first cut."""

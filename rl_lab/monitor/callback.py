@@ -45,9 +45,12 @@ class DivergenceMonitor(BaseCallback):
     An off-policy algorithm (SAC, TD3, DQN, ...) has no rollout that one policy collected, and takes a gradient
     step at nearly every environment step. Its record has one line for every `every` environment steps, which
     counts as an update: returns and lengths of episodes, how far the trained parameters went, the losses that
-    SB3 logs; the columns about KL, ratios and gradients are missing, and so are their events. What is looked
-    for is performance_collapse, and after every round of training whether a parameter has become NaN or
-    infinite: such an algorithm would go on to its end without a word, so that ends learn().
+    SB3 logs; from the level standard on also how far the policy went on a fixed set of states from the replay
+    buffer (probe_kl_* where it has a distribution, action_drift, greedy_changed) and how large the critics'
+    answers are (q_scale). kl_spike, exponential_growth and nonfinite judge these; the columns about rollouts,
+    ratios and gradients are missing. performance_collapse is looked for too, and after every round of training
+    whether a parameter has become NaN or infinite: such an algorithm would go on to its end without a word, so
+    that ends learn().
 
     Args:
         out: the run directory; default runs/<time>-<env>-<algorithm>-s<seed> in the working directory.
@@ -138,13 +141,8 @@ class DivergenceMonitor(BaseCallback):
                 "DivergenceMonitor watches on-policy algorithms (PPO, A2C, TRPO, RecurrentPPO, MaskablePPO) and "
                 f"off-policy ones (SAC, TD3, DQN, ...); {type(self.model).__name__} is neither"
             )
-        if self._pending is not None:  # the last learn() was cut off inside an update, which never was
-            self._pending.detach()
-            self._pending = None
         if self._watched is self.model and self._observed.updates and self.num_timesteps > 0:
-            self._observed.stopped = None  # whoever calls learn() again wants it to go on
-            if not self._observed.recorder.is_open:
-                self._observed.recorder.go_on()
+            self._go_on()
             return
         self.close("failed", "training stopped before its end")
         self._begin()
@@ -190,10 +188,7 @@ class DivergenceMonitor(BaseCallback):
         if self._observer is None or self._watched is None or not self._observer.recorder.is_open:
             return
         observed = self._observer
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            scene = scene_of(self._watched, pending.snapshot, reason or status)
-            observed.broke(pending.broken(), scene, self._hand(pending))
+        self._end_broken_update(reason or status)
         if self._off_policy is not None:
             self._look_at_parameters(self._off_policy)
             if status == "failed" and observed.nonfinite is None and not self._off_policy.can_act():
@@ -208,6 +203,29 @@ class DivergenceMonitor(BaseCallback):
             save_policy(self._watched.policy.state_dict(), self.run_dir / "checkpoints" / "final.safetensors")
         except Exception as error:
             observed.recorder.say(f"the final policy could not be saved ({error})")
+
+    def _go_on(self) -> None:
+        """learn() was called again with the same model, after its end or after something cut it off."""
+        observed = self._observed
+        if observed.recorder.is_open:  # nobody has closed what was cut off
+            self._end_broken_update("learn() was called again")
+            if self._off_policy is not None:
+                self._look_at_parameters(self._off_policy)
+        if self._brake is not None:
+            self._brake.release()
+        if self._off_policy is not None and self._is_over and self._off_policy.first_nonfinite() is None:
+            # Somebody has repaired it: nothing is measured from the parameters that were not finite.
+            self._off_policy = Watched(self.model, self._level)
+            observed.nonfinite = self.environment_broke = None
+        self._is_over = False
+        observed.go_on()
+
+    def _end_broken_update(self, why: str) -> None:
+        """If train() began and never came to its end: say what made it break, and leave no hook behind."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            scene = scene_of(self._watched, pending.snapshot, why)
+            self._observed.broke(pending.broken(), scene, self._hand(pending))
 
     def _begin(self) -> None:
         self._is_over = False

@@ -15,10 +15,14 @@ from rl_lab.monitor.event import Finding
 from rl_lab.monitor.limits import NO_LIMITS, Limits
 from rl_lab.monitor.quantities import NotApplicable
 from rl_lab.monitor.returns import WINDOW, Mean
+from rl_lab.monitor.standing import Standing
 from rl_lab.monitor.update import Update
+from rl_lab.monitor.usual import Lasting, Shift
 
 HISTORY = 64
 """Updates that are remembered."""
+FOLLOWERS = (Lasting, Shift, Standing)
+"""What detectors keep their state in."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,39 @@ class Detector(ABC):
 
     name: ClassVar[str]
     """The event it announces."""
+    is_undone: ClassVar[bool] = True
+    """Whether it forgets an update that a guard has taken back; then it also announces anew what comes back."""
+    _kept: Mapping[str, Any] | None = None
+
+    def watch(self, seen: Seen) -> list[Finding]:
+        """observe, less what it has learned from the update before where that was taken back.
+
+        Only the next row tells that it was, so that the state from before each update is kept for one more; it must
+        be made of what `_copied` copies, and of what never changes.
+        """
+        if self.is_undone:
+            if seen.row.get("taken_back") and self._kept is not None:
+                vars(self).update(self._kept)
+            self._kept = _copied({k: v for k, v in vars(self).items() if k != "_kept"})
+        return self.observe(seen)
 
     @abstractmethod
     def observe(self, seen: Seen) -> list[Finding]:
         """Findings of this update, usually none. NotApplicable: it cannot be asked of this algorithm."""
+
+
+def _copied(state: Any) -> Any:
+    """A copy of what changes: of dicts, lists, and of Lasting, Shift and Standing; copy.deepcopy would cost more than
+    all detectors together."""
+    if isinstance(state, dict):
+        return {name: _copied(value) for name, value in state.items()}
+    if isinstance(state, list):
+        return [_copied(value) for value in state]
+    if isinstance(state, FOLLOWERS):
+        other = object.__new__(type(state))
+        vars(other).update(_copied(vars(state)))
+        return other
+    return state
 
 
 def observe_all(detectors: Iterable[Detector], seen: Seen) -> list[Finding]:
@@ -72,7 +105,7 @@ def observe_all(detectors: Iterable[Detector], seen: Seen) -> list[Finding]:
     findings: list[Finding] = []
     for detector in detectors:
         try:
-            findings += detector.observe(seen)
+            findings += detector.watch(seen)
         except NotApplicable:
             continue
     return findings
@@ -83,13 +116,16 @@ def judge(
 ) -> list[tuple[int, Finding]]:
     """What the detectors find in recorded rows, each with its update; as they did, or would have, in training.
 
-    As there, what follows from numbers that are not finite is not announced again until an update has none.
+    As there, what follows from numbers that are not finite is not announced again until an update has none, or it was
+    taken back. The rows do not tell what the rule promised at each of them: one constant `limits` is used for all, so
+    that a clip_range or a target KL on a schedule is not judged as it was in training.
     """
     watching, history, was_broken = new_detectors(), deque[Mapping[str, Any]](maxlen=HISTORY), False
     found: list[tuple[int, Finding]] = []
     for row in rows:
         if row.get("taken_back") and history:  # a guard has undone the update before: it is no measure
             history.pop()
+            was_broken = False
         seen = Seen(row, tuple(history), random, limits or NO_LIMITS)
         findings = observe_all(watching, seen)
         broken = [finding for finding in findings if finding.event == "nonfinite"]

@@ -49,9 +49,14 @@ class Series:
         return {name: digest(v) if name == "optimizer" else self._of_vector(v) for name, v in wanted.items()}
 
     def _of_vector(self, vector: Tensor) -> str:
-        if self._left is None or not torch.equal(self._left[0], vector):
+        if self._left is None or not _same_bits(self._left[0], vector):
             self._left = vector, digest(vector)
         return self._left[1]
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    """Equal to the last bit: other than torch.equal, 0.0 is not -0.0, and a NaN is itself."""
+    return a.dtype == b.dtype and torch.equal(a.view(torch.uint8), b.view(torch.uint8))
 
 
 def of_buffered(model: Any) -> str | None:

@@ -61,9 +61,8 @@ class Gradients:
         numbers = np.repeat(rows, [len(p.columns) for p in passes])
         columns = np.fromiter(chain.from_iterable(p.columns for p in passes), dtype=np.int64)
         norms = np.full((rows[-1] + 1, len(names)), -np.inf)
-        if (
-            not last
-        ):  # of several assignments to one place the last stays, if the arrays are copied into order
+        # Of several assignments to one place the last one stays, if the arrays lie in order.
+        if not last:
             numbers, columns, values = (np.ascontiguousarray(a[::-1]) for a in (numbers, columns, values))
         norms[numbers, columns] = values
         return cls(norms, names)
@@ -127,7 +126,11 @@ class GradientRecorder:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        return Gradients.of(self._passes, self._names, last=True)
+        passes = self._passes
+        # A clock that has not moved counts the steps of another optimizer than this one.
+        if self._clock() == 0:
+            passes = [each._replace(clock=None) for each in passes]
+        return Gradients.of(passes, self._names, last=True)
 
     def _hook(self, index: int) -> Callable[[Tensor], None]:
         mine = weakref.ref(self)  # a hook that outlives its recorder must not keep it, or grow it
@@ -136,6 +139,8 @@ class GradientRecorder:
             recorder = mine()
             if recorder is None:
                 return
+            if index in recorder._reached:  # of a pass that raised and never came to its end
+                recorder._reached = []
             if not recorder._reached:
                 Variable._execution_engine.queue_callback(recorder._complete)
             recorder._reached.append(index)
@@ -143,8 +148,12 @@ class GradientRecorder:
         return heard
 
     def _complete(self) -> None:
-        reached, self._reached = tuple(self._reached), []
-        gradients = [g for i in reached if (g := self._parameters[i].grad) is not None]
+        heard, self._reached = self._reached, []
+        # An optimizer that steps inside backward() has taken the gradients of some away already.
+        found = [(i, g) for i in heard if (g := self._parameters[i].grad) is not None]
+        if not found:
+            return
+        reached, gradients = zip(*found, strict=True)
         with torch.no_grad():
             norms = tuple(torch._foreach_norm(gradients))
         self._passes.append(Pass(self._clock(), reached, norms))

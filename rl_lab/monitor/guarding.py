@@ -36,6 +36,10 @@ class Guarding:
                     if other is not guard:
                         self._ask(other, did, update, hand)
 
+    def forget(self) -> None:
+        """The update that guards wait for is never going to be."""
+        self._waiting.clear()
+
     def _ask(self, guard: Guard, event: Event, update: Update | None, hand: Hand) -> Event | None:
         try:
             if not guard.wants(event):

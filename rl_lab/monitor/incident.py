@@ -104,6 +104,11 @@ class Incidents:
         self._now, owed, self._owed = None, self._owed, None
         if scene is None or not self._wanted:
             return
+        if scene.unfit is not None:
+            self._complain(
+                f"updates of this algorithm cannot be kept as incidents ({scene.unfit}); training goes on"
+            )
+            return
         self._now = Remembered(update, row, scene, scene.nbytes())
         self._ring.append(self._now)
         held = sum(one.nbytes for one in self._ring)
@@ -150,10 +155,12 @@ class Incidents:
             "record": culprit.row,
             "events": [_words(other) for other in findings],
         }
-        if not self._make_room(name, culprit.nbytes, update) or not self._write(name, culprit.scene, told):
+        # What is in memory is less than what is written, and spares the writing of what is too much already.
+        nbytes = self._write(name, culprit, told, update) if self._fits(name, culprit.nbytes) else None
+        if nbytes is None:
             return None
         self._firsts.setdefault(finding.event, name)
-        self._kept.append(Kept(name, finding.event, update, culprit.nbytes))
+        self._kept.append(Kept(name, finding.event, update, nbytes))
         return name
 
     def _culprit(self, finding: Finding) -> tuple[Remembered | None, str | None]:
@@ -174,8 +181,8 @@ class Incidents:
             f"the one with the largest KL ({_kl(worst.row):.3g} nats)"
         )
 
-    def _make_room(self, name: str, nbytes: int, update: int) -> bool:
-        """Throw away until one more fits: the oldest healthy first, the first of a kind never."""
+    def _fits(self, name: str, nbytes: int) -> bool:
+        """Whether there can be room for one more beside the first of each kind."""
         bounds = self._bounds
         firsts = [one for one in self._kept if self._firsts[one.kind] == one.name]
         if len(firsts) >= bounds.count or sum(one.nbytes for one in firsts) + nbytes > bounds.size:
@@ -185,32 +192,45 @@ class Incidents:
                 "DivergenceMonitor(incidents=Bounds(count=..., size=...)) keeps more"
             )
             return False
+        return True
+
+    def _make_room(self, nbytes: int, update: int) -> None:
+        """Throw away until one more fits, which it can: the oldest healthy first, the first of a kind never."""
+        bounds = self._bounds
         while len(self._kept) >= bounds.count or sum(o.nbytes for o in self._kept) + nbytes > bounds.size:
             others = [one for one in self._kept if self._firsts[one.kind] != one.name]
             victim = min(others, key=lambda one: not self._is_healthy(one, update))  # min keeps the oldest
             self._kept.remove(victim)
             self._throw_away(self._folder / victim.name)
-        return True
 
     def _is_healthy(self, incident: Kept, now: int) -> bool:
         """Whether the run is known to have gone on well after it."""
         until = incident.update + SPAN
         return now >= until and not any(incident.update <= bad <= until for bad in self._bad)
 
-    def _write(self, name: str, scene: Scene, told: Mapping[str, Any]) -> bool:
-        """Under another name first: a process that is killed leaves a whole incident or none."""
+    def _write(self, name: str, one: Remembered, told: Mapping[str, Any], update: int) -> int | None:
+        """Write an incident and make room for it; its bytes on the disk, or None if it is not kept.
+
+        Under another name first: a process that is killed leaves a whole incident or none, and nothing is thrown
+        away for one that cannot be written.
+        """
         unfinished = self._folder / f"{UNFINISHED}{name}"
         try:
             unfinished.mkdir(parents=True)
-            write_incident(unfinished, scene, told)
+            write_incident(unfinished, one.scene, told)
+            nbytes = sum(file.stat().st_size for file in unfinished.iterdir())
+            if not self._fits(name, nbytes):
+                shutil.rmtree(unfinished, ignore_errors=True)
+                return None
+            self._make_room(nbytes, update)
             os.replace(unfinished, self._folder / name)
         except (
             Exception
         ) as error:  # a full disk, or a policy of a kind that nobody thought of: training goes on
             shutil.rmtree(unfinished, ignore_errors=True)
             self._complain(f"incidents/{name} could not be written ({error}); training goes on")
-            return False
-        return True
+            return None
+        return nbytes
 
     def _throw_away(self, path: Path) -> None:
         unfinished = path.with_name(f"{UNFINISHED}{path.name}")

@@ -57,6 +57,8 @@ class Scene:
     """How the algorithm itself says that the update ended."""
     raised: str | None = None
     """What train() raised, if it did not come to its end."""
+    unfit: str | None = None
+    """Why it cannot be written, if something of the algorithm could not be read; all else may then be missing."""
 
     def nbytes(self) -> int:
         """Bytes that it keeps."""
@@ -64,17 +66,23 @@ class Scene:
 
 
 def scene_of(model: Any, before: Snapshot, raised: str | None = None) -> Scene:
-    """The update that a stable-baselines3 algorithm has just made; to be asked before anybody changes the policy."""
-    outcome = getattr(model, "outcome", None) if raised is None else None
-    return Scene(
-        model,
-        before,
-        parameters_of(model),
-        settings(model),
-        getattr(model, "rule", None),
-        getattr(outcome, "name", None),
-        raised,
-    )
+    """The update that a stable-baselines3 algorithm has just made; to be asked before anybody changes the policy.
+
+    It never raises: it is asked in the middle of a training, whose algorithm may be anybody's.
+    """
+    try:
+        outcome = getattr(model, "outcome", None) if raised is None else None
+        return Scene(
+            model,
+            before,
+            parameters_of(model),
+            settings(model),
+            getattr(model, "rule", None),
+            getattr(outcome, "name", None),
+            raised,
+        )
+    except Exception as error:
+        return Scene(model, before, {}, {}, raised=raised, unfit=f"{type(error).__name__}: {error}")
 
 
 def write_incident(folder: Path, scene: Scene, told: Mapping[str, Any]) -> None:

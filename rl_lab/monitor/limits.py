@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 EARLY_STOP = 1.5
 """stable-baselines3's PPO stops beyond this multiple of target_kl."""
@@ -41,8 +42,11 @@ def _kl(model: Any, rule: Any) -> float | None:
     target = _number(getattr(rule, "target_kl", None), model)
     if target is None:
         return None
-    if hasattr(model, "cg_max_steps"):  # sb3-contrib's TRPO limits the mean over action dimensions
-        return target * int(np.prod(model.action_space.shape or (1,)))
+    if hasattr(model, "cg_max_steps"):
+        # sb3-contrib's TRPO limits the mean over action dimensions, of MultiDiscrete actions the sum.
+        space = model.action_space
+        averages = isinstance(space, spaces.Box | spaces.MultiBinary)
+        return target * (int(np.prod(space.shape)) if averages else 1)
     return EARLY_STOP * target
 
 

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from rl_lab.monitor.activations import listening
 from rl_lab.monitor.clipping import ClipListener
 from rl_lab.monitor.detectors.nonfinite import NonFinite
-from rl_lab.monitor.distributions import Distribution, Step
+from rl_lab.monitor.distributions import Change, Distribution, Floats, Step
+from rl_lab.monitor.drift import evaluating
 from rl_lab.monitor.event import Event
+from rl_lab.monitor.gradients import Gradients
 from rl_lab.monitor.guard import Guard
 from rl_lab.monitor.limits import Limits
 from rl_lab.monitor.observer import Observer
@@ -26,7 +28,7 @@ from rl_lab.monitor.path import KLPath, PathRecorder, borrowed, flat
 from rl_lab.monitor.quantities import Level, level_named
 from rl_lab.monitor.reference import random_return as measure_random_return
 from rl_lab.monitor.returns import Episode, EpisodeReturns
-from rl_lab.monitor.rollout import Rollout
+from rl_lab.monitor.rollout import Rollout, unknown
 from rl_lab.monitor.torch_policies import Torch, log_prob, read
 from rl_lab.monitor.update import Update
 from rl_lab.monitor.wandb_run import Wish
@@ -144,7 +146,8 @@ class LoopMonitor:
     ) -> list[Event]:
         """Measure, judge and record one update, given both policies on the batch's observations."""
         rollout = rollout_of(batch)
-        return self._conclude(_update(read(old), read(new), rollout, self._limits, old, new), env_steps)
+        pair = [(read(policy), log_prob(policy, rollout.actions)) for policy in (old, new)]
+        return self._conclude(_update(pair[0], pair[1], rollout, self._limits), env_steps)
 
     @contextmanager
     def update(
@@ -165,23 +168,32 @@ class LoopMonitor:
         watching = self._observer.level >= Level.STANDARD
         gradients, path = ClipListener(module), PathRecorder(module, optimizer)
         before = flat(list(module.parameters()))
-        old = _ask(policy, rollout)
-        old_held_out = _ask(policy, self._held_out)
+        # Plain numbers at once: a torch distribution may be a view of parameters that are about to change.
+        old = _asked(policy, module, rollout)
+        old_held_out = _asked(policy, module, self._held_out) if self._held_out is not None else None
         if watching:
             gradients.attach()
             path.attach()
+        heard: Gradients | None = None
         try:
             yield
+        except Exception:
+            path.detach()
+            self._broke(rollout, gradients.detach(), module)
+            raise
         finally:
             path.detach()
             heard = gradients.detach()
         with listening(module) if self._observer.level >= Level.FULL else nullcontext() as activations:
-            new = _ask(policy, rollout)
-        assert old is not None
-        assert new is not None
+            new = _asked(policy, module, rollout, old[0])
+        held_out = (
+            _asked(policy, module, self._held_out, old_held_out[0])
+            if self._held_out is not None and old_held_out is not None
+            else None
+        )
         change = replace(
-            _update(read(old), read(new), rollout, self._limits, old, new),
-            probe=_held_out_step(old_held_out, _ask(policy, self._held_out)),
+            _update(old, new, rollout, self._limits),
+            probe=Change(old_held_out[0], held_out[0]) if old_held_out and held_out else None,
             gradients=heard if watching and len(heard.norms) else None,
             path=_kl_path(policy, module, rollout, before, path) if watching and path.copies else None,
             activations=activations,
@@ -213,6 +225,12 @@ class LoopMonitor:
             self.close("interrupted", "stopped by the user")
         else:
             self.close("failed", f"{type(error).__name__}: {error}".splitlines()[0])
+
+    def _broke(self, rollout: Rollout, gradients: Gradients, module: nn.Module) -> None:
+        """The loop raised inside an update: was a number not finite before it did?"""
+        if self._observer.nonfinite is None:
+            found = NonFinite.in_update(rollout, gradients, flat(list(module.parameters())))
+            self._observer.announce(found, self._observer.updates + 1)
 
     def _conclude(self, update: Update, env_steps: int | None) -> list[Event]:
         self.env_steps = self.env_steps if env_steps is None else env_steps
@@ -248,36 +266,33 @@ def rollout_of(batch: Mapping[str, Any]) -> Rollout:
     return Rollout(observations, actions.detach(), None, **numbers)
 
 
-def _update(
-    old: Distribution,
-    new: Distribution,
-    rollout: Rollout,
-    limits: Limits,
-    old_policy: Torch | Distribution,
-    new_policy: Torch | Distribution,
-) -> Update:
-    before = log_prob(old_policy, rollout.actions)
+Asked = tuple[Distribution, Floats]
+"""What a policy said of the states of a batch, and the log-probabilities of its actions."""
+
+
+def _update(old: Asked, new: Asked, rollout: Rollout, limits: Limits) -> Update:
     stored = rollout.log_probs
     return Update(
-        step=Step(old, new, log_prob(new_policy, rollout.actions) - before),
+        step=Step(old[0], new[0], new[1] - old[1]),
         rollout=rollout,
-        behaviour_log_ratio=None if stored is None else before - stored,
+        behaviour_log_ratio=None if stored is None else old[1] - stored,
         limits=limits,
     )
 
 
-def _ask(policy: Policy, rollout: Rollout | None) -> Torch | None:
-    if rollout is None:
-        return None
-    with torch.no_grad():
-        return policy(rollout.observations)
+def _asked(policy: Policy, module: nn.Module, rollout: Rollout, like: Distribution | None = None) -> Asked:
+    """Without a graph, and in the mode in which a policy acts: no dropout, no statistics of a batch.
 
-
-def _held_out_step(old: Torch | None, new: Torch | None) -> Step | None:
-    if old is None or new is None:
-        return None
-    was = read(old)
-    return Step(was, read(new), np.full(len(was.entropy()), np.nan))  # no actions were taken there
+    All NaN in the shape of `like`, if there is one, where torch refuses what the policy puts out.
+    """
+    with torch.no_grad(), evaluating(module):
+        try:
+            found = policy(rollout.observations)
+            return read(found), log_prob(found, rollout.actions)
+        except ValueError:
+            if like is None:
+                raise
+            return unknown(like, len(rollout))
 
 
 def _kl_path(
@@ -285,17 +300,15 @@ def _kl_path(
 ) -> KLPath:
     some = rollout.some(HELD_OUT)
 
-    def at(vector: Tensor) -> Distribution:
+    def at(vector: Tensor, like: Distribution | None = None) -> Distribution:
         with borrowed(module, vector):
-            asked = _ask(policy, some)
-        assert asked is not None
-        return read(asked)
+            return _asked(policy, module, some, like)[0]
 
     old = at(before)
     return KLPath(
         recorded.steps,
         recorded.total,
-        lambda i: float(old.kl(at(recorded.copies[i])).mean()),  # type: ignore[arg-type]
+        lambda i: float(old.kl(at(recorded.copies[i], old)).mean()),  # type: ignore[arg-type]
     )
 
 

@@ -60,6 +60,8 @@ class Observer:
         self.last_row: Mapping[str, Any] | None = None
         self.nonfinite: str | None = None
         """The sentence about numbers that are not finite and have not gone away since."""
+        self._nonfinite_at = 0
+        """The update of the last such event; there may never have been that update."""
         self.stopped: str | None = None
         """Why a guard wants training to end at its next step; None: it may go on."""
         self._random = dict(random) if random is not None else None
@@ -142,7 +144,7 @@ class Observer:
         events = self.recorder.announce(findings, update, self.env_steps, warned)
         for event in events:
             if event.event == NonFinite.name:
-                self.nonfinite = event.sentence()
+                self.nonfinite, self._nonfinite_at = event.sentence(), update
         self._guarding.answer(events, change, hand or Onlooker(self))
         return events
 
@@ -151,11 +153,20 @@ class Observer:
         self._incidents.saw(self.updates + 1, {}, scene)
         if self.nonfinite is None:
             self.announce(findings, self.updates + 1, hand=hand)
+        self._guarding.forget()
+
+    def go_on(self) -> None:
+        """Whoever trains again wants the run to go on, whatever it was that ended or interrupted it."""
+        self.stopped = None
+        self._guarding.forget()
+        if not self.recorder.is_open:
+            self.recorder.go_on()
 
     def close(self, status: str, reason: str | None = None) -> None:
         """Write how the run ended; one that ends non-finite has collapsed."""
         if status == "diverged":
-            self.announce([_ended_nonfinite()], self.updates)
+            self.announce([_ended_nonfinite()], max(self.updates, self._nonfinite_at))
+        self._guarding.forget()
         if status == "done":
             reason = reason or self.stopped
         smooth = self.returns.smooth()

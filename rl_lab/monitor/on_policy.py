@@ -88,6 +88,8 @@ class Pending:
     def finish(self) -> Update:
         """train() is over: what has it done?"""
         policy = self._model.policy
+        # Of this update only now: SB3 moves its progress on after the rollout.
+        self.limits = limits_of(self._model)
         heard = self._listeners.detach() if self._listeners is not None else None
         parameters = flat(list(policy.parameters()))
         with acting(policy):

@@ -15,8 +15,8 @@ from rl_lab.monitor.distributions import Floats
 
 BYTES = 64 * 2**20
 """Memory for the copies of one update; beyond it every second one is dropped, and every second step skipped."""
-SKETCH = 32
-"""Steps of the path that a sketch looks at: 320 forward passes would take a fifth of the time of PPO's training."""
+SKETCH = 64
+"""Steps of the path that a sketch looks at: all 320 of a PPO update would cost a fifth of its training."""
 
 
 class KLPath:
@@ -54,7 +54,7 @@ class KLPath:
 
     @cached_property
     def sketch(self) -> tuple[NDArray[np.int64], Floats]:
-        """Numbers of at most 32 of the steps, the first and the last kept and others evenly between, and their KL."""
+        """Numbers of at most 64 of the steps, the first and the last kept and others evenly between, and their KL."""
         last = len(self.steps) - 1
         places = sorted({round(i) for i in np.linspace(0, last, min(SKETCH, last + 1)).tolist()})
         steps = np.array([self.steps[i] for i in places], dtype=np.int64)

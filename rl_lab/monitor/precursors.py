@@ -70,6 +70,7 @@ KNOWN_BEFORE = frozenset(
         "reward_max",
         "reward_scale",
         "observation_scale",
+        "observation_typical",
         "observation_max",
         "return_scale",
         "advantage_scale",
@@ -108,7 +109,7 @@ class Precursor:
 
 OWN: Mapping[str, frozenset[str]] = {
     "performance_collapse": frozenset({"return_mean", "return_smooth", "length_mean"}),
-    "observation_shift": frozenset({"observation_scale", "observation_max"}),
+    "observation_shift": frozenset({"observation_scale", "observation_typical", "observation_max"}),
     "reward_outlier": frozenset({"reward_max", "reward_scale"}),
     "invariant_break": frozenset({"first_ratio_error", "first_kl"}),
 }

@@ -27,12 +27,14 @@ NO_SETTINGS = frozenset(
     }
 )  # fmt: skip
 """Arguments of algorithms that decide no update, or are written elsewhere."""
+SCHEDULES = frozenset({"learning_rate", "clip_range", "clip_range_vf"})
+"""What stable-baselines3 and sb3-contrib take as functions of the progress; no other function is called."""
 
 
 def settings(model: Any) -> dict[str, Any]:
     """The hyperparameters of an algorithm as they are now; of a schedule its value at the present progress."""
     kind: Any = type(model)
-    found = {name: _at(getattr(model, name), model) for name in _names(kind) if hasattr(model, name)}
+    found = {name: _now(name, model) for name in _names(kind) if hasattr(model, name)}
     # Not what was asked for, but what train() takes; a guard may have cut it.
     return {**found, "learning_rate": float(model.lr_schedule(model._current_progress_remaining))}
 
@@ -108,8 +110,10 @@ def _bound(array: Any) -> Any:
     return plain(first) if (array == first).all() else array.tolist()
 
 
-def _at(value: Any, model: Any) -> Any:
-    return float(value(model._current_progress_remaining)) if callable(value) else plain(value)
+def _now(name: str, model: Any) -> Any:
+    value = getattr(model, name)
+    scheduled = name in SCHEDULES and callable(value)
+    return float(value(model._current_progress_remaining)) if scheduled else plain(value)
 
 
 @cache

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ class Recorder:
     def __init__(
         self, path: Path | None, described: Mapping[str, Any], wandb: Wish, say: Callable[[str], None] | None
     ) -> None:
-        self.say = say or _print
+        self._say = say or _print
+        self._complained = False
         self._wandb_wish: Wish = wandb
         self._wandb: WandbRun | None = None
         self.events: dict[str, int] = {}
@@ -43,6 +45,11 @@ class Recorder:
         )
         self._begin_wandb()
 
+    def say(self, text: str) -> None:
+        """One line of text for people; that nobody can be told, as through a closed pipe, stops no training."""
+        with suppress(Exception):
+            self._say(text)
+
     @property
     def path(self) -> Path:
         """The run directory."""
@@ -56,16 +63,18 @@ class Recorder:
     def go_on(self) -> None:
         """Open again a run that had ended: learn() was called once more."""
         self._writer.reopen()
-        self._writer.save_manifest(status="running", ended=None)
+        self.note(status="running", ended=None)
         self._begin_wandb()
 
     def note(self, **changes: Any) -> None:
         """Change entries of the manifest."""
-        self._writer.save_manifest(**changes)
+        with self._whatever_the_disk_does():
+            self._writer.save_manifest(**changes)
 
     def update(self, row: Mapping[str, Any]) -> None:
         """Record one update, under the same keys everywhere."""
-        self._writer.update(row)
+        with self._whatever_the_disk_does():
+            self._writer.update(row)
         if self._wandb is not None:
             self._wandb.update(row)
 
@@ -76,7 +85,7 @@ class Recorder:
         env_steps: int,
         precursors: Sequence[Sequence[Precursor]] = (),
     ) -> list[Event]:
-        """Give findings their place, and record and say them; the events are on disk when this returns.
+        """Give findings their place, and record and say them; the events are on disk when this returns, if it has room.
 
         precursors: of each finding in turn; none of those that it is too short for.
         """
@@ -91,7 +100,8 @@ class Recorder:
                 precursors=tuple(warned),
             )
             self.events[event.event] = self.events.get(event.event, 0) + 1
-            self._writer.event(event.row())
+            with self._whatever_the_disk_does():
+                self._writer.event(event.row())
             if self._wandb is not None:
                 self._wandb.event(event, self.events[event.event])
             self.say(event.sentence())
@@ -104,10 +114,9 @@ class Recorder:
 
     def close(self, status: str, reason: str | None, **final: Any) -> None:
         """Write how the run ended; `final` is what the manifest says of the whole run."""
-        self._writer.save_manifest(
-            status=status, reason=reason, ended=provenance.now(), events=self.events, **final
-        )
-        self._writer.close()
+        self.note(status=status, reason=reason, ended=provenance.now(), events=self.events, **final)
+        with self._whatever_the_disk_does():
+            self._writer.close()
         if self._wandb is not None:
             returned = final.get("return_final")
             self._wandb.finish(status, {} if returned is None else {"return_final": returned})
@@ -116,7 +125,20 @@ class Recorder:
     def _begin_wandb(self) -> None:
         self._wandb = open_run(self._wandb_wish, self._writer.path, self._writer.manifest, self._wandb)
         if self._wandb is not None:
-            self._writer.save_manifest(wandb=self._wandb.describe(self.path))
+            self.note(wandb=self._wandb.describe(self.path))
+
+    @contextmanager
+    def _whatever_the_disk_does(self) -> Iterator[None]:
+        """A disk that is full costs lines of the record, and one sentence; never the training."""
+        try:
+            yield
+        except OSError as error:
+            if not self._complained:
+                self._complained = True
+                self.say(
+                    f"{self.path}: cannot write there ({error.strerror or error}); training goes on, "
+                    "its record may have gaps"
+                )
 
 
 def _open_writer(path: Path | None, manifest: Mapping[str, Any]) -> RunWriter:

@@ -177,10 +177,15 @@ def judge_or_nan(policy: Any, rollout: Rollout, old: Distribution) -> tuple[Dist
     try:
         return judge(policy, rollout)
     except ValueError:  # torch.distributions says so of NaN parameters, and so would train() in its next step
-        unknown = np.full(rollout.actions.shape[0], np.nan)
-        if isinstance(old, Gaussian):
-            return Gaussian(np.full_like(old.mean, np.nan), np.full_like(old.log_std, np.nan)), unknown
-        return Categorical(tuple(np.full_like(p, np.nan) for p in old.log_probs)), unknown
+        return unknown(old, len(rollout))
+
+
+def unknown(like: Distribution, size: int) -> tuple[Distribution, Floats]:
+    """All NaN, in the shape of another distribution."""
+    log_prob = np.full(size, np.nan)
+    if isinstance(like, Gaussian):
+        return Gaussian(np.full_like(like.mean, np.nan), np.full_like(like.log_std, np.nan)), log_prob
+    return Categorical(tuple(np.full_like(p, np.nan) for p in like.log_probs)), log_prob
 
 
 def _piece(policy: Any, rollout: Rollout, rows: slice) -> tuple[Distribution, Floats]:

@@ -12,7 +12,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -100,6 +100,8 @@ class RunWriter:
 
     def __init__(self, path: Path, manifest: Mapping[str, Any]) -> None:
         self.path = path = path.absolute()  # the program may change its working directory
+        self._torn: set[str] = set()
+        """Files of lines that may end in the middle of one, because writing it failed."""
         refuse_existing(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -121,11 +123,11 @@ class RunWriter:
 
     def update(self, row: Mapping[str, Any]) -> None:
         """Append one update; handed to the operating system at once, so a killed process loses nothing."""
-        self._updates.write(json.dumps(encode(row), allow_nan=False) + "\n")
+        self._append(self._updates, row)
 
     def event(self, row: Mapping[str, Any]) -> None:
         """Append one event and wait until the disk has it: the next thing may be a crash."""
-        self._events.write(json.dumps(encode(row), allow_nan=False) + "\n")
+        self._append(self._events, row)
         os.fsync(self._events.fileno())
 
     def save_manifest(self, **changes: Any) -> None:
@@ -135,9 +137,18 @@ class RunWriter:
 
     def close(self) -> None:
         """Close the files; the manifest keeps its last status."""
-        for file in (self._updates, self._events):
-            os.fsync(file.fileno())
-            file.close()
+        with ExitStack() as closed_anyway:
+            for file in (self._updates, self._events):
+                closed_anyway.enter_context(file)
+            for file in (self._updates, self._events):
+                os.fsync(file.fileno())
+
+    def _append(self, file: TextIO, row: Mapping[str, Any]) -> None:
+        line = json.dumps(encode(row), allow_nan=False) + "\n"
+        begin = "\n" if file.name in self._torn else ""  # whoever reads skips an empty line
+        self._torn.add(file.name)
+        file.write(begin + line)
+        self._torn.discard(file.name)
 
     def _open(self, name: str) -> TextIO:
         return (self.path / name).open("a", buffering=1, encoding="utf-8")

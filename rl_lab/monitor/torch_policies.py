@@ -23,7 +23,9 @@ def read(policy: Torch | Distribution) -> Distribution:
     if isinstance(policy, distributions.Normal):
         return Gaussian(_columns(policy.loc), _columns(policy.scale.log()))
     if isinstance(policy, distributions.Categorical):
-        return Categorical((_numbers(policy.logits.log_softmax(-1)),))
+        log_probs = _numbers(policy.logits.log_softmax(-1))
+        choices = log_probs.reshape(len(log_probs), -1, log_probs.shape[-1])
+        return Categorical(tuple(choices[:, i] for i in range(choices.shape[1])))
     if isinstance(policy, distributions.Bernoulli):
         logits = policy.logits.reshape(len(policy.logits), -1)
         both = torch.stack([nn.functional.logsigmoid(-logits), nn.functional.logsigmoid(logits)], dim=-1)
@@ -43,7 +45,12 @@ def log_prob(policy: Torch | Distribution, actions: Tensor) -> Floats:
     if isinstance(policy, Gaussian | Categorical):
         return _own_log_prob(policy, np.asarray(actions.detach().cpu()))
     if isinstance(policy, distributions.Distribution):
-        found = policy.log_prob(actions)
+        shape = policy.batch_shape + policy.event_shape
+        if actions.numel() != shape.numel():
+            raise ValueError(
+                f"batch: actions must have the shape {tuple(shape)} of the policy, got {tuple(actions.shape)}"
+            )
+        found = policy.log_prob(actions.reshape(shape))  # [N, 1] and [N] would make N x N of it
         return _numbers(found.reshape(len(actions), -1).sum(1))
     return np.asarray(sum(log_prob(part, actions[:, i]) for i, part in enumerate(policy)))
 

@@ -33,7 +33,9 @@ class Usual:
 
 
 def usual(values: Sequence[float]) -> Usual | None:
-    """Judged by the last 20 of the values; None where there are too few. What is not positive counts as 1e-12."""
+    """Judged by the last 20 of the values; None where there are too few. What is not positive counts as 1e-12, NaN not
+    at all."""
+    values = [v for v in values if not math.isnan(v)]
     if len(values) < LEAST:
         return None
     logs = [math.log(max(v, TINY)) for v in values[-WINDOW:]]
@@ -42,8 +44,14 @@ def usual(values: Sequence[float]) -> Usual | None:
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle value, or the mean of both; of a few numbers ten times as fast as numpy's."""
-    ordered, half = sorted(values), len(values) // 2
+    """The middle value, or the mean of both; of a few numbers ten times as fast as numpy's.
+
+    NaN does not count, because sorting leaves numbers around it out of order; NaN where nothing is left.
+    """
+    ordered = sorted(v for v in values if not math.isnan(v))
+    half = len(ordered) // 2
+    if not ordered:
+        return math.nan
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 

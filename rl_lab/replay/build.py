@@ -25,19 +25,22 @@ def rebuild(incident: Incident) -> Any:
 
     UserError: it is of a kind that cannot be built here, or its files do not fit together.
     """
+    with told(incident.path / DOCUMENT):
+        return _rebuilt(incident)
+
+
+def _rebuilt(incident: Incident) -> Any:
     written = incident.algorithm
     if written["class"] == allowed.RULE_ALGORITHM:
         rule = own_rule(incident)
-        with told(incident.path / DOCUMENT):
-            model = rule_algorithm(incident, rule, stabilisers_of(incident), policy_kwargs_of(incident))
+        model = rule_algorithm(incident, rule, stabilisers_of(incident), policy_kwargs_of(incident))
     else:
         kind = stock_class(incident)
-        with told(incident.path / DOCUMENT):
-            model = _set_up(kind(
-                allowed.policy_class(written["policy"]["class"]), None,
-                policy_kwargs=policy_kwargs_of(incident), device=allowed.device(written["device"]),
-                _init_setup_model=False, **_arguments(kind, written["settings"]),
-            ), incident)  # fmt: skip
+        model = _set_up(kind(
+            allowed.policy_class(written["policy"]["class"]), None,
+            policy_kwargs=policy_kwargs_of(incident), device=allowed.device(written["device"]),
+            _init_setup_model=False, **_arguments(kind, written["settings"]),
+        ), incident)  # fmt: skip
     _load_policy(model, incident)
     _load_optimizer(model, incident)
     if hasattr(model, "memory"):

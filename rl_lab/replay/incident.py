@@ -66,10 +66,15 @@ class Incident:
 
     def generator(self, name: str) -> tuple[Any, ...] | None:
         """State of a generator of numpy's as RandomState takes it; None: there was none, or it was of another kind."""
-        words, key = self.document["generators"].get(name), self.before.get(f"generator/{name}")
-        if words is None or key is None or words["bit_generator"] != "MT19937":
-            return None
-        return ("MT19937", key.numpy().astype(np.uint32), words["pos"], words["has_gauss"], words["gauss"])
+        with told(self.path / DOCUMENT):
+            words, key = self.document["generators"].get(name), self.before.get(f"generator/{name}")
+            if words is None or key is None or words["bit_generator"] != "MT19937":
+                return None
+            state = (
+                "MT19937", key.numpy().astype(np.uint32), words["pos"], words["has_gauss"], words["gauss"]
+            )  # fmt: skip
+            np.random.RandomState().set_state(state)  # refuses what is none
+            return state
 
 
 def find(path: Path) -> tuple[Path, list[Path]]:
@@ -79,15 +84,27 @@ def find(path: Path) -> tuple[Path, list[Path]]:
     """
     if path.name == DOCUMENT:
         path = path.parent
-    if (path / DOCUMENT).is_file():
-        return path, []
-    if not path.exists():
+    try:
+        if (path / DOCUMENT).is_file():
+            return path, []
+        there = path.exists()
+    except OSError as error:  # a name that is too long, a directory that is closed to us
+        raise UserError(f"{shortened(path)}: {error.strerror}") from error
+    if path.is_file():
+        raise UserError(f"{path} is a file; name the run's directory, or that of an incident")
+    if not there:
         raise UserError(f"{path}: there is no such incident{_nearby(path)}")
     found = incidents_of(path / FOLDER) or incidents_of(path)
     if not found:
         why = f"it has no {DOCUMENT}" if NAME.fullmatch(path.name) else "no incident was recorded there"
         raise UserError(f"{path}: {why}; an incident is a directory like RUN/{FOLDER}/3-kl_spike")
     return found[-1], found[:-1]
+
+
+def shortened(path: Path, most: int = 200) -> str:
+    """A path as a sentence can hold it."""
+    text = str(path)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def incidents_of(folder: Path) -> list[Path]:

@@ -24,7 +24,11 @@ def rules() -> dict[str, type]:
 
 def own_name(incident: Incident) -> str:
     """What the original rule is called: its name in the roster, or else the algorithm's."""
-    written = incident.algorithm
+    with told(incident.path / DOCUMENT):
+        return _own_name(incident.algorithm)
+
+
+def _own_name(written: dict[str, Any]) -> str:
     if written["class"] == allowed.RULE_ALGORITHM:
         kind = str(written["rule"]["!dataclass"]).rpartition(".")[2]
         return next((name for name, rule in rules().items() if rule.__qualname__ == kind), kind)
@@ -52,6 +56,11 @@ def complaint(incident: Incident, name: str) -> str | None:
             f"--rules: {name}{stock} an update is done again under the rules of agents/rules/."
             f"{did_you_mean(name, known)} (rules: {', '.join(known)})"
         )
+    with told(incident.path / DOCUMENT):
+        return _complaint(incident, name)
+
+
+def _complaint(incident: Incident, name: str) -> str | None:
     written = incident.algorithm
     if any(array.startswith("hidden_states") for array in incident.batch):
         return f"{name} cannot do this update: its policy is recurrent, and only its own algorithm runs along episodes"
@@ -72,13 +81,17 @@ def under(incident: Incident, name: str) -> tuple[Any, tuple[str, ...]]:
     The rule has its own defaults, except where the original has the same setting.
     """
     kind: Any = rules()[name]
+    with told(incident.path / DOCUMENT):
+        return _under(incident, name, kind)
+
+
+def _under(incident: Incident, name: str, kind: Any) -> tuple[Any, tuple[str, ...]]:
     carried = shared_settings(incident, kind)
     try:
         rule = kind(**carried)
     except ValueError as error:
         raise UserError(f"{name} cannot do this update with the original's settings: {error}") from error
-    with told(incident.path / DOCUMENT):
-        model = rule_algorithm(incident, rule, stabilisers_for(incident), _keywords(incident, rule))
+    model = rule_algorithm(incident, rule, stabilisers_for(incident), _keywords(incident, rule))
     same = load_start(model, incident)
     own = rule_memory(incident)
     model.memory.update({k: v.to(model.device) for k, v in incident.part("memory").items() if k not in own})

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rl_lab.monitor.distributions import Floats, Step
-from rl_lab.monitor.incident_files import fingerprint
+from rl_lab.monitor.incident_files import AFTER, DOCUMENT, fingerprint
 from rl_lab.monitor.on_policy import Pending
 from rl_lab.monitor.path import KLPath, PathRecorder, borrowed
 from rl_lab.monitor.quantities import Level
@@ -17,7 +17,7 @@ from rl_lab.monitor.rollout import judge_or_nan
 from rl_lab.monitor.snapshot import parameters_of
 from rl_lab.monitor.update import measure
 from rl_lab.replay.build import difference
-from rl_lab.replay.incident import Incident
+from rl_lab.replay.incident import Incident, told
 from rl_lab.replay.world import changed, world_of
 
 POINTS = 200
@@ -80,7 +80,8 @@ class Verdict:
 def redo(model: Any, incident: Incident, rule: str, **more: Any) -> Redone:
     """Let a rebuilt algorithm do the update with the incident's generators and threads."""
     with world_of(incident, model.device):
-        pending = Pending(model, Level.LIGHT)
+        with told(incident.path / DOCUMENT):  # limits and rates of a strange kind
+            pending = Pending(model, Level.LIGHT)
         recorder = PathRecorder(model.policy, model.policy.optimizer)
         recorder.attach()
         raised = None
@@ -109,8 +110,10 @@ def redo(model: Any, incident: Incident, rule: str, **more: Any) -> Redone:
 def compare(redone: Redone, incident: Incident) -> Verdict:
     """The replay under the original rule against what was recorded."""
     identical = fingerprint(redone.after) == incident.document["digest"]
-    largest = 0.0 if identical else difference(redone.after, incident.after)
-    return Verdict(identical, largest, tuple(changed(incident, redone.model.device)))
+    with told(incident.path / AFTER):
+        largest = 0.0 if identical else difference(redone.after, incident.after)
+    with told(incident.path / DOCUMENT):
+        return Verdict(identical, largest, tuple(changed(incident, redone.model.device)))
 
 
 def _outcome(model: Any, after: Mapping[str, Tensor], raised: str | None) -> str:

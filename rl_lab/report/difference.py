@@ -204,7 +204,14 @@ def document(found: Difference) -> dict[str, Any]:
 
 
 def _load(path: Path) -> Run:
-    if not path.is_dir():
+    try:
+        there, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # a name that is too long, a directory that is closed to us
+        text = str(path)
+        raise UserError(f"{text if len(text) <= 200 else text[:200] + '...'}: {error.strerror}") from error
+    if is_file:
+        raise UserError(f"{path} is a file; name the run's directory")
+    if not there:
         raise UserError(f"{path}: there is no such directory")
     if not (path / "manifest.json").exists():
         inside = sorted(path.glob("*/manifest.json")) + sorted(path.glob("runs/*/manifest.json"))

@@ -342,7 +342,10 @@ def test_twins_share_the_beginning_and_a_second_call_keeps_what_is_there(tmp_pat
     assert report["healthy_updates"] == K + 4
     assert report["recall"]["learning_rate_x100"]["moved"] > 100
     assert json.loads(alarm_score.dumped(report))["faulty_runs"] == 3
-    assert "`learning_rate_x100`" in markdown(report, "the command", "tuning")
+    text = markdown(report, "the command", "tuning")
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("| ")]
+    assert all(len({line.count(" | ") for line in table if "---" not in line}) == 1 for table in tables)
+    assert "`learning_rate_x100`" in text
 
 
 def test_recorded_rows_are_judged_as_they_were_in_training(tmp_path):
@@ -400,6 +403,7 @@ def test_a_warning_comes_after_the_fault_and_before_the_collapse():
         recorded("stale_log_probs", [(20, "kl_spike"), (30, fall, 21)]),  # at once: nothing builds up
         recorded("stale_log_probs", [(22, "kl_spike"), (29, "nonfinite")], died=True),  # 7
         recorded("stale_log_probs", [(22, "kl_spike")]),  # no collapse
+        recorded("reward_scale_x100", [(22, "kl_spike"), (34, fall, 26)]),  # returns in another unit
     ]
     found = leads(runs, alarm_score.by_monitor)
     assert (found["collapses"], found["build_up"], found["warned"], found["median_lead"]) == (6, 5, 3, 7)

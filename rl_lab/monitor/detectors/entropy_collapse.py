@@ -1,13 +1,13 @@
 """An entropy collapse: the policy has stopped exploring, all at once or without having learned the task."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
 from rl_lab.monitor.standing import Standing
-from rl_lab.monitor.usual import LEAST, Lasting, median
+from rl_lab.monitor.usual import LEAST, TINY, Lasting, median
 
 SHARE = 0.01
 """What is left of the most it had: of the entropy of discrete actions, of a Gaussian's smallest standard deviation."""
@@ -25,7 +25,7 @@ class EntropyCollapse(Detector):
     """Judges entropy, of discrete actions, or log_std_min, of Gaussian ones: the dimension that explores least.
 
     A policy that has learned its task may be as certain as it likes: where the return is at its best, a slow loss is
-    no event. A sudden one is, because nothing is learned in one update.
+    no event, nor where nobody can say how good it is. A sudden one is, because nothing is learned in one update.
     """
 
     name = "entropy_collapse"
@@ -46,14 +46,20 @@ class EntropyCollapse(Detector):
         self._most = max(self._most, left)
         if self._most <= 0:
             return []
-        before = [v for row in seen.history[-LEAST:] if (v := _exploration(row)[1]) is not None]
+        recent = [_exploration(row)[1] for row in seen.history[-LEAST:]]
+        before = [v for v in recent if v is not None and not math.isnan(v)]
         usually = median(before) if len(before) == LEAST else math.nan
+        reference = min(usually, _expected(before)) if len(before) == LEAST else math.nan
         share = SUDDEN_STD if column == "log_std_min" else SUDDEN
-        sudden = left < share * usually and usually > USUAL_SHARE * self._most
-        slow = left < SHARE * self._most and not self._standing.is_at_best(now, seen.random)
+        sudden = left < share * reference and usually > USUAL_SHARE * self._most
+        slow = left < SHARE * self._most and self._standing.is_at_best(now, seen.random) is False
         began = [self._sudden.begins(sudden), self._slow.begins(slow)]
         if began[0]:
-            return [self._finding(column, left, share * usually, f"usually {usually:.3g}")]
+            return [
+                self._finding(
+                    column, left, share * reference, f"usually {usually:.3g}, {before[-1]:.3g} just before"
+                )
+            ]
         if began[1] and not sudden:
             return [self._finding(column, left, SHARE * self._most, f"at most {self._most:.3g} before")]
         return []
@@ -67,6 +73,12 @@ class EntropyCollapse(Detector):
             message=f"{words} {left:.3g} against a threshold of {threshold:.2g}, {compared}",
             details={"quantity": column},
         )
+
+
+def _expected(before: Sequence[float]) -> float:
+    """What is left if it goes on falling as in the update before: what is lost ever faster, as on a small task that is
+    learned fast, is not lost at once."""
+    return before[-1] ** 2 / max(before[-2], before[-1], TINY)
 
 
 def _exploration(row: Mapping[str, Any]) -> tuple[str, float | None]:

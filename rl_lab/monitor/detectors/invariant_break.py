@@ -15,7 +15,7 @@ LEAST = 0.01
 """|log ratio| below which nothing is said: it moves an objective that clips at 0.1 to 0.3 by next to nothing."""
 UPDATES = 10
 """Updates in a row with the same number of gradient steps that make it the number of this run. A rule that may stop
-early has none."""
+early has none, however often it stopped at the same step: where the KL is limited, nothing is said of them."""
 MORE = 2.0
 """Times that number."""
 
@@ -70,6 +70,8 @@ def _of_start(seen: Seen) -> Finding | None:
 
 
 def _of_steps(seen: Seen) -> Finding | None:
+    if seen.limits.kl is not None:
+        return None  # ten that stopped at step 2 do not make 5 too many
     steps, before = (
         seen.row.get("gradient_steps"),
         [row.get("gradient_steps") for row in seen.history[-UPDATES:]],

@@ -17,7 +17,7 @@ COLUMNS = ("kl_mean", "probe_kl_mean")
 FLOOR = 0.05
 """Nats. Below it no update is a spike: five times TRPO's usual limit, the upper end of healthy PPO."""
 CEILING = 1.0
-"""Nats. Above it every update is one, whatever came before: by Pinsker's inequality the new policy may
+"""Nats. Above it every update on a rollout is one, whatever came before: by Pinsker's inequality the new policy may
 then differ in total variation by up to 0.7, and nothing of the rollout can be trusted."""
 SCORE = 4.0
 """Robust standard deviations in log space that make a spike between floor and ceiling."""
@@ -25,16 +25,16 @@ POINTS = 64
 """Points of the KL path that an event keeps."""
 
 
-def spike_threshold(trailing: Sequence[float], limit: float | None = None) -> float:
+def spike_threshold(trailing: Sequence[float], limit: float | None = None, ceiling: float = CEILING) -> float:
     """The KL above which the next update is a spike, nats.
 
     exp(median + 4 max(1.4826 MAD, 0.25)) of log KL over the trailing window, but at least 0.05 and what the
-    rule itself allows, and at most 1.
+    rule itself allows, and at most the ceiling.
     """
     band = usual(trailing)
     if band is None:
-        return CEILING
-    return min(max(band.above(SCORE), FLOOR, limit or 0.0), CEILING)
+        return ceiling
+    return min(max(band.above(SCORE), FLOOR, limit or 0.0), ceiling)
 
 
 class KLSpike(Detector):
@@ -50,7 +50,9 @@ class KLSpike(Detector):
         if kl <= FLOOR:
             return []  # most updates end here
         before = seen.before(column, WINDOW)
-        threshold = spike_threshold(before, seen.limits.kl)
+        # A row of an off-policy run is a thousand gradient steps or so: no number of nats is too much for all of them.
+        ceiling = CEILING if column == "kl_mean" else math.inf
+        threshold = spike_threshold(before, seen.limits.kl, ceiling)
         if kl <= threshold:
             return []
         path = _policy_path(seen.update) if column == "kl_mean" else None

@@ -27,9 +27,11 @@ class PerformanceCollapse(Detector):
     """A drop of at least half that is clear of noise and still there after a fresh window of episodes.
 
     Both ends are two windows of episodes that share none: the best was confirmed by a second one, and so is the drop.
+    Episodes have ended as they did, whether or not the update that they led to is taken back.
     """
 
     name = "performance_collapse"
+    is_undone = False
 
     def __init__(self) -> None:
         self._standing = Standing()

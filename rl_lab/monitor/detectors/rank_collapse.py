@@ -23,7 +23,8 @@ class RankCollapse(Detector):
     """Judges feature_rank, value_feature_rank and dormant_share, which are measured at the level full.
 
     The best rank is the best of five updates' least, so that one lucky rollout does not raise it. While the return is
-    at its best, states that are all alike are the usual reason, and nothing is said.
+    at its best, states that are all alike are the usual reason, and nothing is said; nor where
+    nobody can say how good it is.
     """
 
     name = "rank_collapse"
@@ -44,7 +45,7 @@ class RankCollapse(Detector):
             self._standing.see(now, seen.episodes)
         found = [f for c in RANKS if (f := self._rank(c, seen.row.get(c))) is not None]
         found += self._dormant(seen.row.get("dormant_share"))
-        holds = bool(found) and not self._standing.is_at_best(now, seen.random)
+        holds = bool(found) and self._standing.is_at_best(now, seen.random) is False
         return found[:1] if self._lasting.begins(holds) else []
 
     def _rank(self, column: str, rank: Any) -> Finding | None:

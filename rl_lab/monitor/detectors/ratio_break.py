@@ -17,6 +17,8 @@ its promise has at most 1. At 5 x 0.2 half of the samples no longer count."""
 MEAN = 1.25
 """The same for the mean |ratio - 1|, in units of clip_range: a rule that keeps its promise has at most 1, and healthy
 PPO 0.2 to 0.7. This needs no history."""
+NARROWEST = 0.05
+"""Least clip_range that is a unit: one that is annealed towards 0 ends below what a single step moves the ratio by."""
 SCORE = 4.0
 """Robust standard deviations in log space between floor and ceiling."""
 LONG = 10
@@ -37,10 +39,11 @@ class RatioBreak(Detector):
 
     def observe(self, seen: Seen) -> list[Finding]:
         """One finding where any of the three measures is beyond its threshold."""
-        width = seen.limits.clip_range
+        clip_range = seen.limits.clip_range
         p99 = seen.row.get("ratio_p99")
-        if not width or p99 is None or math.isnan(p99):
+        if not clip_range or p99 is None or math.isnan(p99):
             return []
+        width = max(clip_range, NARROWEST)
         found = _of_mean(seen, width) or _of_percentile(seen, width) or _of_spread(seen, width)
         return [found] if self._lasting.begins(found is not None) and found is not None else []
 
@@ -64,8 +67,8 @@ def _of_mean(seen: Seen, width: float) -> Finding | None:
         value=2 * distance,
         threshold=MEAN * width,
         message=f"the mean |ratio - 1| is {2 * distance:.3g} (threshold {MEAN * width:.3g}) although the rule clips "
-        f"at 1 ± {width:.3g}{_rest(seen)}",
-        details={"clip_range": width, "by": "total_variation"},
+        f"at 1 ± {seen.limits.clip_range:.3g}{_rest(seen)}",
+        details={"clip_range": seen.limits.clip_range, "by": "total_variation"},
     )
 
 
@@ -83,8 +86,8 @@ def _of_percentile(seen: Seen, width: float) -> Finding | None:
         value=p99,
         threshold=limit,
         message=f"1 % of the ratios are above {p99:.3g} (threshold {limit:.3g}) although the rule clips at "
-        f"{1 + width:.3g}{_rest(seen)}",
-        details={"clip_range": width, "by": "ratio_p99"},
+        f"{1 + (seen.limits.clip_range or 0.0):.3g}{_rest(seen)}",
+        details={"clip_range": seen.limits.clip_range, "by": "ratio_p99"},
     )
 
 
@@ -102,8 +105,8 @@ def _of_spread(seen: Seen, width: float) -> Finding | None:
         value=share,
         threshold=least,
         message=f"the ratios are so uneven that only {share:.0%} of the rollout still count (threshold {least:.0%}) "
-        f"although the rule clips at 1 ± {width:.3g}{_rest(seen)}",
-        details={"clip_range": width, "by": "effective_sample_size"},
+        f"although the rule clips at 1 ± {seen.limits.clip_range:.3g}{_rest(seen)}",
+        details={"clip_range": seen.limits.clip_range, "by": "effective_sample_size"},
     )
 
 

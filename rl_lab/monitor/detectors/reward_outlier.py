@@ -29,14 +29,24 @@ ALIKE = 2.0
 than the rest, the agent may have found what it was looking for."""
 
 
+ECHO = 20
+"""Updates after a single outlier in which nothing raises what is known: the value function has learned from it."""
+
+
 class RewardOutlier(Detector):
-    """Judges reward_max and reward_scale against all updates before, not only the last few."""
+    """Judges reward_max and reward_scale against all updates before, not only the last few.
+
+    Nothing is said while every episode has paid the same: nobody knows yet what success is worth.
+    """
 
     name = "reward_outlier"
 
     def __init__(self) -> None:
         self._largest: dict[str, float] = {}
         self._updates = 0
+        self._echo = 0
+        self._paid: float | None = None
+        self._varies = False
         self._lasting = Lasting()
         self._shift = Shift("reward_scale", ALL, LONG)
 
@@ -48,20 +58,36 @@ class RewardOutlier(Detector):
             return []
         counted = row.get("episodes")
         enough = self._updates >= UPDATES if counted is None else seen.history and counted >= EPISODES
-        known = dict(self._largest) if enough else {}
-        self._remember(row)
+        is_constant = self._paid is not None and not self._varies
         shifts = self._shift.begins(row, seen.history)
-        finding = _alone(largest, known) or (_at_once(seen, scale) if enough else None)
-        if finding is None and shifts:
+        finding = alone = _alone(largest, self._largest) if enough and not is_constant else None
+        self._remember(row, alone is not None)
+        if finding is None and enough and not is_constant:
+            finding = _at_once(seen, scale)
+        if finding is None and shifts and not is_constant:
             finding = _all(seen, self._shift.range)
         return [finding] if self._lasting.begins(finding is not None) and finding is not None else []
 
-    def _remember(self, row: Mapping[str, Any]) -> None:
+    def _remember(self, row: Mapping[str, Any], is_outlier: bool) -> None:
+        """What is usual from now on. An outlier is not, or the second one would not be seen."""
         self._updates += 1
+        self._see_paid(row.get("return_mean"))
+        self._echo = ECHO if is_outlier else max(self._echo - 1, 0)
+        if is_outlier:
+            return
+        most = max(self._largest.values(), default=math.inf) if self._echo else math.inf
         for column, times in KNOWN.items():
             value = row.get(column)
             if value is not None and math.isfinite(value):
-                self._largest[column] = max(self._largest.get(column, 0.0), times * abs(value))
+                self._largest[column] = max(self._largest.get(column, 0.0), min(times * abs(value), most))
+
+    def _see_paid(self, paid: float | None) -> None:
+        if paid is None or not math.isfinite(paid):
+            return
+        if self._paid is None:
+            self._paid = paid
+        elif not math.isclose(paid, self._paid, rel_tol=1e-6):
+            self._varies = True
 
 
 def _alone(largest: float, known: dict[str, float]) -> Finding | None:
@@ -96,7 +122,8 @@ def _are_alike(seen: Seen, newest: int) -> bool:
     """Whether the largest reward is to all of them as it was before the newest updates."""
     rows = [r for r in (*seen.history, seen.row) if r.get("reward_scale") and r.get("reward_max") is not None]
     crests = [_crest(row) for row in rows]
-    return 1 / ALIKE < median(crests[-newest:]) / median(crests[:-newest]) < ALIKE
+    now, before = median(crests[-newest:]), median(crests[:-newest])
+    return before / ALIKE < now < ALIKE * before
 
 
 def _crest(row: Mapping[str, Any]) -> float:

@@ -42,7 +42,10 @@ class Rollback(Guard):
             )
         began = time.perf_counter()
         lost = hand.restore()
-        cut = hand.cut(self.factor, self.least)
+        try:
+            cut = hand.cut(self.factor, self.least)
+        except Exception as error:  # the update is taken back already, and that is said
+            cut = f"the learning rate could not be cut ({error})"
         return self.did(
             event,
             f"took update {event.update} back, {lost:,} environment steps thrown away; {cut}",

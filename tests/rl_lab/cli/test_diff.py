@@ -87,3 +87,9 @@ def test_wrong_input_ends_with_2_and_one_sentence(say, pair, tmp_path):
     code, out, err = say("diff", pair[0], tmp_path / "nowhere")
     assert (code, out) == (2, "")
     assert err == f"rl-lab: {tmp_path / 'nowhere'}: there is no such directory\n"
+    code, out, err = say("diff", pair[0], pair[1] / "manifest.json")
+    assert (code, out) == (2, "")
+    assert err == f"rl-lab: {pair[1] / 'manifest.json'} is a file; name the run's directory\n"
+    code, out, err = say("diff", "a" * 5000, pair[0])
+    assert (code, out) == (2, "")
+    assert err == f"rl-lab: {'a' * 200}...: File name too long\n"

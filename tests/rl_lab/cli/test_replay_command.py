@@ -92,6 +92,8 @@ def test_a_replay_that_is_not_identical_is_told_and_strict_about_it(run, say, tm
     ("words", "sentence"),
     [
         (["RUN/nowhere"], "nowhere: there is no such incident"),
+        (["a" * 5000], "aaa...: File name too long"),
+        (["RUN/manifest.json"], "manifest.json is a file; name the run's directory"),
         (["RUN/checkpoints"], "no incident was recorded there"),
         (["RUN", "--rules", "trop"], "trop is not a rule; an update is done again under the rules"),
         (["RUN", "--rules", ","], "name rules separated by commas"),

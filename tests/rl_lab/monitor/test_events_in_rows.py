@@ -1,16 +1,18 @@
 """Each event from the columns of a run alone: what it is, and its healthy look-alike that must not be one."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from rl_lab.monitor.detector import judge, new_detectors
 from rl_lab.monitor.detectors.invariant_break import tolerance
 from rl_lab.monitor.detectors.ratio_break import spread, widths
-from rl_lab.monitor.limits import Limits
+from rl_lab.monitor.limits import Limits, limits_of
 from rl_lab.monitor.returns import Mean
-from rl_lab.monitor.usual import Lasting, usual
+from rl_lab.monitor.usual import Lasting, median, usual
 
 RANDOM = Mean(20.0, 2.0, 20)
 CLIPPED = Limits(clip_range=0.2)
@@ -131,6 +133,13 @@ def test_every_spike_is_announced():
     assert found(rows(kl_mean=kl), "kl_spike") == [30, 35, 36]
 
 
+def test_off_policy_no_number_of_nats_is_too_much_for_a_thousand_steps():
+    steady = 2.0 * noise(60, 0.3, 0)
+    assert found(rows(kl_mean=None, probe_kl_mean=steady), "kl_spike") == []
+    steady[39] = 60.0
+    assert found(rows(kl_mean=None, probe_kl_mean=steady), "kl_spike") == [40]
+
+
 # ratio_break
 
 
@@ -165,6 +174,15 @@ def test_spread_is_the_coefficient_of_variation_of_the_ratios():
     ratio = np.random.default_rng(0).lognormal(0, 0.4, size=500)
     ess = ratio.sum() ** 2 / (500 * (ratio**2).sum())
     assert spread(ess) == pytest.approx(ratio.std() / ratio.mean())
+
+
+def test_a_clip_range_annealed_towards_zero_makes_no_break_of_a_usual_step():
+    calm = {"ratio_p99": 1 + 0.01 * noise(60, 0.3, 0), "effective_sample_size": np.full(60, 0.9999)}
+    table = rows(**calm, total_variation=only(60, 40, 0.002, 0.004))
+    assert found(table, "ratio_break", Limits(clip_range=0.001)) == []
+    wild = judge(rows(**calm, total_variation=only(60, 40, 0.002, 0.1)), RANDOM, Limits(clip_range=0.001))
+    (finding,) = (f for _, f in wild if f.event == "ratio_break")
+    assert "clips at 1 ± 0.001" in finding.message
 
 
 # invariant_break
@@ -214,6 +232,14 @@ def test_the_tolerance_covers_what_float32_does_to_a_gaussians_log_probability()
         error = float(log_ratio.abs().max())
         assert error < tolerance(log_std)
     assert error > 1e-3, "this case is too easy to test anything"
+
+
+def test_a_rule_that_may_stop_early_has_no_number_of_steps():
+    steps = only(60, 40, 2, 5)
+    assert found(rows(gradient_steps=steps), "invariant_break") == [40]
+    assert found(rows(gradient_steps=steps), "invariant_break", Limits(kl=0.015)) == []
+    stale = only(60, 40, 5e-7, 0.4)
+    assert found(rows(first_ratio_error=stale), "invariant_break", Limits(kl=0.015)) == [40]
 
 
 # gradient_explosion
@@ -267,6 +293,19 @@ def test_entropy_lost_slowly_is_a_collapse_unless_the_task_is_learned():
 def test_a_gaussian_that_narrows_as_it_learns_is_healthy():
     narrowing = {"log_std_min": np.linspace(0, -3.5, 60), "entropy": None}
     assert found(rows(**narrowing, return_smooth=np.full(60, 21.0)), "entropy_collapse") == []
+
+
+def test_entropy_that_falls_ever_faster_on_a_task_learned_fast_is_not_lost_at_once():
+    fast = np.array([0.69, 0.68, 0.66, 0.6, 0.5, 0.35, 0.2, 0.01, *[0.01] * 52])
+    assert found(rows(entropy=fast), "entropy_collapse") == []
+
+
+def test_nothing_is_lost_slowly_where_nobody_can_say_how_good_the_policy_is():
+    slowly = {"entropy": 0.69 * np.exp(-0.12 * np.arange(60)), "return_smooth": np.full(60, 21.0)}
+    assert len(found(rows(**slowly), "entropy_collapse")) == 1
+    assert found(rows(**slowly), "entropy_collapse", random=None) == []
+    asleep = {"dormant_share": then(60, 40, 0.1, 0.7), "return_smooth": np.full(60, 25.0)}
+    assert found(rows(**asleep), "rank_collapse", random=None) == []
 
 
 # value_divergence
@@ -363,6 +402,26 @@ def test_the_first_success_on_a_task_of_rare_rewards_is_no_outlier():
     assert found(rows(**rare), "reward_outlier") == []
 
 
+def test_an_outlier_does_not_hide_the_next_one():
+    twice = only(60, 30, 1, 3000)
+    twice[44] = 3000
+    echo = {"value_scale": np.where(np.arange(60) == 30, 3000.0, 50.0)}
+    assert found(rows(reward_max=twice, **echo), "reward_outlier") == [30, 45]
+
+
+def test_the_first_success_where_every_episode_has_paid_the_same_is_no_outlier():
+    rare = {
+        "reward_max": then(60, 40, 0.001, 1.0),
+        "reward_scale": then(60, 40, 0.001, 0.02),
+        "return_scale": then(60, 40, 0.003, 0.1),
+        "value_scale": np.full(60, 0.01),
+        "return_mean": then(60, 40, -0.05, 0.05),
+    }
+    assert found(rows(**rare), "reward_outlier") == []
+    known = {**rare, "reward_max": only(60, 40, 0.001, 1.0), "return_mean": 0.02 * noise(60, 0.3, 0)}
+    assert found(rows(**known), "reward_outlier") == [40]
+
+
 # observation_shift
 
 
@@ -382,6 +441,48 @@ def test_a_part_of_an_episode_is_no_measure_of_what_states_look_like():
     """Updates of a few steps: one long episode swings up in a hundred of them."""
     swing = {"observation_scale": then(60, 40, 1.0, 3.0), "episodes": 100 + np.arange(60) / 10}
     assert found(rows(**swing), "observation_shift") == []
+
+
+# An update that was taken back
+
+
+def undone(table, *numbers):
+    """The same rows, where a guard has taken back these updates: the row after each of them says so."""
+    return [{**row, "taken_back": 1 if row["update"] - 1 in numbers else None} for row in table]
+
+
+def test_what_an_update_that_was_taken_back_was_like_is_forgotten():
+    """The most entropy there was, the best rank, the largest reward: each was only in what has never been."""
+    most = rows(entropy=only(60, 20, 0.004, 0.69), return_smooth=np.full(60, 21.0))
+    assert found(most, "entropy_collapse") != []
+    assert found(undone(most, 20), "entropy_collapse") == []
+    rank = np.full(60, 4.0)
+    rank[19:25] = 30.0
+    lucky = rows(feature_rank=rank, return_smooth=np.full(60, 25.0))
+    assert found(lucky, "rank_collapse") != []
+    assert found(undone(lucky, *range(20, 26)), "rank_collapse") == []
+    large = np.full(60, 50.0)
+    large[19] = 5000.0
+    hidden = rows(value_scale=large, reward_max=only(60, 40, 1, 3000))
+    assert found(hidden, "reward_outlier") == []
+    assert found(undone(hidden, 20), "reward_outlier") == [40]
+
+
+def test_what_comes_back_after_an_update_was_taken_back_is_announced_anew():
+    broken = np.full(60, 0.03)
+    broken[39:41] = 0.6
+    table = rows(total_variation=broken)
+    assert found(table, "ratio_break") == [40]
+    assert found(undone(table, 40), "ratio_break") == [40, 41]
+    nan = rows(value_scale=np.where(np.isin(np.arange(60), [39, 40]), math.nan, 50.0))
+    assert found(nan, "nonfinite") == [40]
+    assert found(undone(nan, 40), "nonfinite") == [40, 41]
+
+
+def test_a_collapse_is_told_once_although_its_update_was_taken_back():
+    table = rows(return_smooth=then(60, 40, 400, 30))
+    (at,) = found(table, "performance_collapse")
+    assert found(undone(table, at), "performance_collapse") == [at]
 
 
 # What all share
@@ -404,3 +505,24 @@ def test_a_lasting_state_begins_once_and_again_after_it_was_over():
     assert [state.begins(bool(holds)) for holds in course] == [
         False, False, True, False, False, False, False, False, False, False, False, True, False,
     ]  # fmt: skip
+
+
+def test_numbers_that_are_none_do_not_count_as_usual():
+    values = [0.01, math.nan, 0.02, 0.03, math.nan, 0.04, 0.05]
+    assert median(values) == 0.03
+    assert usual(values).centre == pytest.approx(0.03)
+    assert usual([math.nan] * 20) is None
+
+
+@pytest.mark.parametrize(
+    ("space", "limit"),
+    [
+        (spaces.Box(-1, 1, (3,)), 0.03),
+        (spaces.MultiBinary(4), 0.04),
+        (spaces.MultiDiscrete([3, 3]), 0.01),
+        (spaces.Discrete(5), 0.01),
+    ],
+)
+def test_sb3_contribs_trpo_limits_a_mean_over_dimensions_except_of_multidiscrete_actions(space, limit):
+    trpo = SimpleNamespace(action_space=space, target_kl=0.01, cg_max_steps=15)
+    assert limits_of(trpo).kl == pytest.approx(limit)

@@ -693,6 +693,63 @@ def test_without_guards_nobody_is_alerted_and_without_wandb_nobody_is_told_so(tm
     assert said[0].startswith("kl_spike")
 
 
+def unheard(text):
+    raise BrokenPipeError
+
+
+def test_a_full_disk_and_closed_ears_cost_lines_and_no_training(tmp_path, monkeypatch):
+    observed, _, said = an_observer(tmp_path, monkeypatch, [])
+    writer = observed.recorder._writer
+    good, writer._events = writer._events, writer._open("/dev/full")
+    monkeypatch.setattr(writer, "update", lambda row: writer._events.write("{}\n"))
+    observed.recorder.update({"update": 1})
+    observed.announce(findings("kl_spike"), 1)
+    assert len([line for line in said if "No space left on device" in line]) == 1
+    writer._events, observed.recorder._say = good, unheard
+    observed.announce(findings("recovery"), 2)
+    observed.close("done")
+    run = read_run(tmp_path / "run")
+    assert [event["id"] for event in run.events] == [2]
+    assert run.status == "done"
+
+
+def test_events_are_in_the_order_of_updates_and_a_broken_update_owes_no_guard(tmp_path, monkeypatch):
+    observed, _, _ = an_observer(tmp_path, monkeypatch, ["rollback"])
+    observed.broke(findings("nonfinite"), None, None)
+    assert observed._guarding._waiting == []
+    observed.announce(findings("nonfinite"), 1)
+    observed.go_on()
+    assert observed._guarding._waiting == []
+    observed.close("diverged")
+    events = read_run(tmp_path / "run").events
+    assert [(event["event"], event["update"]) for event in events][-1] == ("performance_collapse", 1)
+
+
+def test_a_brake_that_outlived_its_learn_is_let_go(tmp_path):
+    model = MODELS["ppo"]()
+    own = model.lr_schedule
+    Brake(model).cut(0.5, 1e-3)
+    Brake(model).cut(0.5, 1e-3)
+    Brake(model)
+    assert model.lr_schedule is own
+
+
+class RestoresOnly(People):
+    def restore(self):
+        return 64
+
+    def cut(self, factor, least):
+        raise KeyError("no schedule")
+
+
+def test_what_was_taken_back_is_said_also_where_the_rate_cannot_be_cut():
+    guard = Rollback()
+    guard.begin()
+    did = guard.act(an_event(), None, RestoresOnly())
+    assert "took update 1 back" in did.message
+    assert "could not be cut" in did.message
+
+
 # All of them together
 
 

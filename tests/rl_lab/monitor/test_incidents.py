@@ -29,6 +29,8 @@ def finding(event="kl_spike", **details):
 class Scene:
     """An update of a given size."""
 
+    unfit = None
+
     def __init__(self, nbytes):
         self.size = nbytes
 
@@ -40,7 +42,9 @@ class Scene:
 def keeper(tmp_path, monkeypatch):
     """Incidents that write nothing but their directory; `said` holds their sentences."""
     monkeypatch.setattr(
-        incidents, "write_incident", lambda folder, *_: (folder / "incident.json").write_text("{}")
+        incidents,
+        "write_incident",
+        lambda folder, scene, _: (folder / "incident.json").write_bytes(bytes(scene.size)),
     )
 
     def make(**bounds):
@@ -107,6 +111,50 @@ def test_all_of_them_together_stay_within_their_size(keeper):
     assert "Bounds(count=..., size=...)" in kept.said[0]
     happens(kept, 5, "nonfinite", nbytes=200)
     assert len(kept.said) == 1, "once is enough"
+
+
+def test_an_incident_counts_with_its_bytes_on_the_disk_and_displaces_none_if_it_cannot_be_written(
+    keeper, monkeypatch
+):
+    kept = keeper(size=1000)
+    monkeypatch.setattr(Scene, "nbytes", lambda self: 1)
+    happens(kept, 1, "kl_spike", nbytes=400)
+    happens(kept, 20, "kl_spike", nbytes=400)
+    happens(kept, 40, "kl_spike", nbytes=400)
+    assert kept.there() == {"1-kl_spike", "3-kl_spike"}
+    assert "incident" not in happens(kept, 60, "kl_spike", nbytes=601)[0]
+
+    def refuse(folder, *_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(incidents, "write_incident", refuse)
+    happens(kept, 80, "kl_spike", nbytes=400)
+    assert kept.there() == {"1-kl_spike", "3-kl_spike"}
+
+
+class Shaped(PPO):
+    """A user's algorithm with a function among its arguments, and one whose value cannot be read."""
+
+    def __init__(self, *args, shaper=None, broken=None, **kwargs):
+        self.shaper, self._fails = shaper, broken
+        super().__init__(*args, **kwargs)
+
+    @property
+    def broken(self):
+        if self._fails:
+            raise RuntimeError("nobody may look")
+        return self._fails
+
+
+@pytest.mark.parametrize("broken", [None, True])
+def test_arguments_of_a_users_algorithm_do_not_stop_its_training(broken, tmp_path):
+    said = []
+    settings = {**SMALL, "learning_rate": 1.0, "shaper": lambda obs, act: 0, "broken": broken}
+    monitor = DivergenceMonitor(tmp_path / "run", random_return=20.0, say=said.append, wandb=False)
+    Shaped("MlpPolicy", "CartPole-v1", seed=1, **settings).learn(64, callback=monitor)
+    complaints = [sentence for sentence in said if "nobody may look" in sentence]
+    assert len(complaints) == bool(broken)
+    assert bool(incidents_of(tmp_path / "run" / "incidents")) != bool(broken)
 
 
 def test_memory_is_bounded_by_bytes(keeper):

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from rl_lab import DivergenceMonitor
 from rl_lab.monitor.reference import random_return
@@ -250,6 +251,29 @@ def test_no_hook_survives_an_exception_in_train(tmp_path, monkeypatch):
     monitor.close("failed", "out of memory")
     assert all(not p._post_accumulate_grad_hooks for p in model.policy.parameters())
     assert read_run(tmp_path / "run").manifest["reason"] == "out of memory"
+
+
+def test_learn_again_after_train_raised_keeps_what_broke_it_and_takes_nothing_healthy_back(tmp_path):
+    class Poisons(BaseCallback):
+        def _on_step(self):
+            return True
+
+        def _on_rollout_end(self):
+            if self.num_timesteps == 64:
+                self.model.rollout_buffer.advantages[5] = np.nan
+
+    model = PPO("MlpPolicy", "Pendulum-v1", n_steps=32, batch_size=32, n_epochs=2, device="cpu")
+    good = {name: value.clone() for name, value in model.policy.state_dict().items()}
+    monitor = DivergenceMonitor(tmp_path / "run", random_return=-1200.0, guards=["rollback"], wandb=False)
+    with pytest.raises(ValueError, match="to satisfy the constraint"):
+        model.learn(96, callback=CallbackList([monitor, Poisons()]))
+    model.policy.load_state_dict(good)
+    model.policy.optimizer.state.clear()
+    model.learn(64, callback=monitor, reset_num_timesteps=False)
+    run = read_run(tmp_path / "run")
+    assert [(event["event"], event["update"]) for event in run.events] == [("nonfinite", 2)]
+    assert (run.path / run.events[0]["details"]["incident"]).is_dir()
+    assert run.status == "done"
 
 
 class GlobalNoise(gym.Wrapper):

@@ -251,3 +251,82 @@ def test_a_batch_that_does_not_fit_is_refused_with_a_sentence(change, sentence, 
 def test_our_own_distributions_are_taken_as_they_are():
     gaussian = own.Gaussian(np.zeros((2, 1)), np.zeros((2, 1)))
     assert read(gaussian) is gaussian
+
+
+class Noisy(Little):
+    """A policy with dropout, statistics of a batch and a standard deviation that is a parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.actor = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
+        self.std = nn.Parameter(torch.ones(3))
+
+    def policy(self, observations):
+        return Normal(self.actor(observations), self.std)
+
+
+def test_looking_draws_nothing_counts_nothing_and_keeps_the_old_policy(tmp_path):
+    agent = Noisy()
+    batch = batch_of(Little())
+    optimizer = torch.optim.SGD(agent.parameters(), lr=0.1)
+    statistics, state = agent.actor[1].running_mean.clone(), torch.get_rng_state()
+    monitor = watch(tmp_path, level="full", guards=())
+    with monitor.update(agent.policy, batch, agent, optimizer):
+        agent.std.sum().backward()
+        optimizer.step()
+    (row,) = rows_of(monitor)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(agent.actor[1].running_mean, statistics)
+    assert agent.training
+    d = -np.log(0.9)  # the standard deviation went from 1 to 0.9 in three dimensions
+    assert row["kl_mean"] == pytest.approx(3 * (0.5 * np.expm1(2 * d) - d), rel=1e-4)
+
+
+@pytest.mark.parametrize("caught", [True, False])
+def test_a_loss_that_is_nan_is_named_though_torch_refuses_the_policy(caught, tmp_path):
+    agent = Little()
+    optimizer = torch.optim.SGD(agent.parameters(), lr=0.1)
+    batch = batch_of(agent)
+    monitor = watch(tmp_path)
+
+    def steps():
+        with monitor.update(agent.policy, batch, agent, optimizer):
+            (agent.policy(batch["observations"]).log_prob(batch["actions"]).sum() * float("nan")).backward()
+            nn.utils.clip_grad_norm_(agent.parameters(), 0.5)
+            optimizer.step()
+            if not caught:
+                agent.policy(batch["observations"])
+
+    if caught:
+        steps()
+        assert np.isnan(float(rows_of(monitor)[0]["kl_mean"]))
+    else:
+        with pytest.raises(ValueError, match="constraint"):
+            steps()
+    monitor.close()
+    first = json.loads((monitor.run_dir / "events.jsonl").read_text().splitlines()[0])
+    assert (first["event"], first["details"]["quantity"]) == ("nonfinite", "gradient")
+    assert json.loads((monitor.run_dir / "manifest.json").read_text())["status"] == "diverged"
+
+
+def test_several_choices_in_one_distribution_and_columns_of_actions():
+    together = Categorical(logits=draw(N, 2, 5, seed=3)), Categorical(logits=draw(N, 2, 5, seed=4))
+    assert read(together[0]).kl(read(together[1])) == pytest.approx(kl_divergence(*together).sum(1).numpy())
+    policy = Categorical(logits=draw(N, 5, seed=1))
+    actions = torch.arange(N) % 5
+    assert log_prob(policy, actions[:, None]) == pytest.approx(log_prob(policy, actions))
+    with pytest.raises(ValueError, match=r"actions must have the shape \(64,\) of the policy, got \(64, 2\)"):
+        log_prob(policy, torch.zeros(N, 2))
+
+
+def test_one_activation_after_several_layers_is_heard_once_for_each():
+    from rl_lab.monitor.activations import listening
+
+    act, first, second, head = nn.ReLU(), nn.Linear(2, 8), nn.Linear(8, 5), nn.Linear(5, 1)
+    network = nn.ModuleList([act, first, second, head])
+    states = draw(20, 2).float()
+    with listening(network) as heard:
+        for piece in states.split(8):
+            head(act(second(act(first(piece)))))
+    assert {name: tuple(h.shape) for name, h in heard.layers.items()} == {"0": (20, 8), "0 #2": (20, 5)}
+    assert torch.equal(heard.features, act(second(act(first(states)))))

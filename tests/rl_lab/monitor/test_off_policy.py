@@ -167,6 +167,18 @@ class Poisons(BaseCallback):
         return True
 
 
+def test_a_model_that_was_repaired_goes_on(tmp_path):
+    model, monitor = make("dqn", train_freq=1), watch(tmp_path)
+    good = {name: value.clone() for name, value in model.policy.state_dict().items()}
+    model.learn(200, callback=CallbackList([Poisons(50), monitor]))
+    assert model.num_timesteps < 60
+    model.policy.load_state_dict(good)
+    model.policy.optimizer.state.clear()
+    model.learn(100, callback=monitor, reset_num_timesteps=False)
+    assert model.num_timesteps > 140
+    assert read_run(tmp_path / "run").status == "done"
+
+
 def test_a_parameter_that_is_nan_is_named_at_once_and_ends_what_would_go_on(tmp_path):
     """DQN's argmax takes NaN without complaint: unwatched, it acts on to the last step."""
     deaf = make("dqn")

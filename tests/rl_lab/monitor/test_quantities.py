@@ -402,6 +402,18 @@ def test_the_features_are_what_enters_the_last_map_whatever_stands_around_it():
     assert not any(t.requires_grad for t in (heard.features, *heard.layers.values()))
 
 
+def test_a_value_function_that_is_asked_in_the_same_pass_is_not_taken_for_the_policy():
+    """As in a plain PyTorch loop, where one call may give both."""
+    network, x = Branches(), torch.randn(7, 3)
+    with listening(network) as heard:
+        shared = network.trunk(x)
+        network.actor(shared + network.around(shared))
+        network.critic(shared)  # its last map is called last of all
+    assert heard.features.shape == (7, 6)
+    assert heard.value_features.shape == (7, 5)
+    assert heard.preactivations.shape == (7, 6)
+
+
 def test_pieces_of_a_rollout_are_put_together():
     network, x = Branches(), torch.randn(10, 3)
     with listening(network) as whole:

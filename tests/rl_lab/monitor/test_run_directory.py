@@ -53,6 +53,25 @@ def test_a_line_cut_off_by_a_crash_costs_that_line_only(tmp_path, cut):
     assert "the last line was cut off" in run.problems[0]
 
 
+def test_after_a_line_that_failed_the_next_one_begins_afresh(tmp_path):
+    class Half:
+        name = str(tmp_path / "run" / "updates.jsonl")
+
+        def write(self, text):
+            good.write(text[:9])
+            raise OSError(28, "No space left on device")
+
+    writer = RunWriter(tmp_path / "run", MANIFEST)
+    good, writer._updates = writer._updates, Half()
+    with pytest.raises(OSError, match="No space left"):
+        writer.update({"update": 1})
+    writer._updates = good
+    writer.update({"update": 2})
+    writer.update({"update": 3})
+    writer.close()
+    assert [row["update"] for row in read_run(tmp_path / "run").updates] == [2, 3]
+
+
 def test_a_damaged_line_in_the_middle_is_named_and_left_out(tmp_path):
     writer = RunWriter(tmp_path / "run", MANIFEST)
     writer.close()

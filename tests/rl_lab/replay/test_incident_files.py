@@ -1,6 +1,7 @@
 """An incident may come from anybody: nothing in it is trusted, imported or unpickled."""
 
 import json
+import os
 import shutil
 import sys
 
@@ -15,7 +16,7 @@ from stable_baselines3 import PPO
 from rl_lab.errors import UserError
 from rl_lab.monitor.incident_files import fingerprint
 from rl_lab.monitor.recipe import plain_space
-from rl_lab.replay import find, read
+from rl_lab.replay import find, read, replay
 from rl_lab.replay.allowed import space
 from rl_lab.replay.build import difference, rebuild
 
@@ -133,6 +134,34 @@ def test_a_damaged_file_is_named_in_a_sentence(damage, copy):
         rebuild(read(copy))
     assert "\n" not in str(told.value)
     assert str(copy) in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"algorithm__policy": None},
+        {"algorithm__parents": None, "algorithm__class": "mine.PPO"},
+        {"algorithm__settings__clip_range": [1]},
+        {"generators__python": {}},
+        {"generators__numpy__gauss": "x"},
+        {"machine__threads": "x"},
+        {"optimizers": {"policy.optimizer": {"class": "x", "groups": [{}], "entries": {}}}},
+    ],
+    ids=str,
+)
+def test_a_value_of_a_strange_kind_is_one_sentence(changes, copy):
+    change(copy, **changes)
+    with pytest.raises(UserError, match="damaged or does not fit") as told:
+        replay(read(copy), [])
+    assert str(copy) in str(told.value)
+
+
+@pytest.mark.parametrize(("threads", "here"), [(-1, 1), (10**9, os.cpu_count())])
+def test_a_number_of_threads_that_is_not_possible_here_is_told(threads, here, copy):
+    change(copy, machine__threads=threads)
+    before = torch.get_num_threads()
+    assert f"threads was {threads} and is {here}" in replay(read(copy), []).verdict.changed
+    assert torch.get_num_threads() == before
 
 
 def test_the_newest_whole_incident_of_a_run_is_found(whole, tmp_path):
