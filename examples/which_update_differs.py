@@ -40,11 +40,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("runs/which_update_differs"))
+    parser.add_argument("--steps", type=int, default=25_000)
     arguments = parser.parse_args()
     for name in ("first", "second"):
         env = make_vec_env("Pendulum-v1", wrapper_class=Gusts, seed=0)
         model = PPO("MlpPolicy", env, n_steps=1024, seed=0, device="cpu")
-        model.learn(25_000, callback=DivergenceMonitor(arguments.out / name, random_return=-1200.0))
+        model.learn(arguments.steps, callback=DivergenceMonitor(arguments.out / name, random_return=-1200.0))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,10 @@ SHORT = {
     "watch_my_own_run.py": ["--steps", "4096"],
     "compare_trust_regions.py": ["--steps", "4096", "--seeds", "1", "--out", "out"],
     "bring_your_own_environment.py": ["--steps", "4096", "--out", "out"],
+    "plain_pytorch_loop.py": ["--steps", "4096", "--out", "out"],
+    "why_did_the_kl_explode.py": ["--steps", "2048", "--out", "out"],
+    "where_did_the_nan_come_from.py": ["--out", "out"],
+    "which_update_differs.py": ["--steps", "2048", "--out", "out"],
 }
 
 
@@ -31,5 +35,5 @@ def test_example(name, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     found = list(tmp_path.rglob("updates.jsonl"))
-    assert len(found) == {"compare_trust_regions.py": 3}.get(name, 1)
+    assert len(found) == {"compare_trust_regions.py": 3, "which_update_differs.py": 2}.get(name, 1)
     assert all(path.read_text().count("\n") >= 2 for path in found), "at least two updates each"

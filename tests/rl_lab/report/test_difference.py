@@ -223,7 +223,7 @@ def test_wrong_input_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="nowhere: there is no such directory"):
         compare(good, tmp_path / "nowhere")
-    with pytest.raises(UserError, match="file: there is no such directory"):
+    with pytest.raises(UserError, match="file is a file; name the run"):
         compare(tmp_path / "file", good)
     with pytest.raises(
         UserError, match=r"not a run directory: it has no manifest.json; did you mean \S*good\?"
