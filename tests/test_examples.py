@@ -23,7 +23,13 @@ def test_every_example_is_tested():
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(SHORT)
 
 
-@pytest.mark.parametrize("name", SHORT)
+LONG = ("compare_trust_regions.py",)
+"""A whole study and its page: what `make quickstart` and the tests of the study do too."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.nightly] if name in LONG else []) for name in SHORT]
+)
 def test_example(name, tmp_path):
     done = subprocess.run(
         [sys.executable, EXAMPLES / name, *SHORT[name]],
