@@ -28,7 +28,7 @@ from rl_lab.monitor.observer import Observer
 from rl_lab.monitor.off_policy import Watched
 from rl_lab.monitor.on_policy import Pending, Watching
 from rl_lab.monitor.quantities import level_named
-from rl_lab.monitor.reference import random_return
+from rl_lab.monitor.reference import reference
 from rl_lab.monitor.returns import EpisodeReturns
 from rl_lab.monitor.training_hand import TrainingHand
 from rl_lab.monitor.wandb_run import Wish
@@ -253,16 +253,8 @@ class DivergenceMonitor(BaseCallback):
         atexit.register(_abandoned, weakref.ref(self))  # after wandb's own hook, so that it runs before
 
     def _measure_random(self) -> dict[str, Any] | None:
-        wish = self._random_wish
-        if isinstance(wish, Mapping):
-            return dict(wish)
-        if wish is not None:
-            return {"mean": float(wish), "stderr": 0.0, "episodes": 0, "how": "given"}
-        spec = provenance.plain_spec_of(self.model)
-        try:
-            return random_return(lambda: gym.make(spec)) if spec is not None else None
-        except Exception:  # someone's environment that cannot be made twice must not stop his training
-            return None
+        spec = provenance.plain_spec_of(self.model) if self._random_wish is None else None
+        return reference(self._random_wish, (lambda: gym.make(spec)) if spec is not None else None)
 
     def _finish_update(self) -> None:
         pending, self._pending = self._pending, None

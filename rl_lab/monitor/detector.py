@@ -1,9 +1,6 @@
 """What a detector is given and must be, and how the room finds all of them."""
 
-import importlib
-import inspect
 import math
-import pkgutil
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +9,7 @@ from typing import Any, ClassVar
 
 from rl_lab.monitor import detectors
 from rl_lab.monitor.event import Finding
+from rl_lab.monitor.folder import classes_in
 from rl_lab.monitor.limits import NO_LIMITS, Limits
 from rl_lab.monitor.quantities import NotApplicable
 from rl_lab.monitor.returns import WINDOW, Mean
@@ -138,17 +136,4 @@ def judge(
 
 def new_detectors() -> list[Detector]:
     """One fresh instance of every detector in rl_lab/monitor/detectors/."""
-    found: list[Detector] = []
-    for module in pkgutil.iter_modules(detectors.__path__):
-        imported = importlib.import_module(f"{detectors.__name__}.{module.name}")
-        classes = [
-            c
-            for _, c in inspect.getmembers(imported, inspect.isclass)
-            if issubclass(c, Detector) and c.__module__ == imported.__name__
-        ]
-        if len(classes) != 1 or not isinstance(getattr(classes[0], "name", None), str):
-            raise TypeError(
-                f"rl_lab/monitor/detectors/{module.name}.py must hold exactly one Detector with a name"
-            )
-        found.append(classes[0]())
-    return found
+    return [found() for found in classes_in(detectors, Detector)]  # type: ignore[type-abstract]

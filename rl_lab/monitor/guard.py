@@ -1,9 +1,6 @@
 """What a guard is given and must be, and how the room finds all of them."""
 
-import importlib
-import inspect
 import operator
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -15,6 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from rl_lab.monitor import guards
 from rl_lab.monitor.event import Event, Finding
+from rl_lab.monitor.folder import classes_in
 from rl_lab.monitor.update import Update
 
 _BOUNDS = (
@@ -141,18 +139,7 @@ class Guard(ABC):
 
 def all_guards() -> dict[str, type[Guard]]:
     """Every guard in rl_lab/monitor/guards/ by name."""
-    found: dict[str, type[Guard]] = {}
-    for module in pkgutil.iter_modules(guards.__path__):
-        imported = importlib.import_module(f"{guards.__name__}.{module.name}")
-        classes = [
-            c
-            for _, c in inspect.getmembers(imported, inspect.isclass)
-            if issubclass(c, Guard) and c.__module__ == imported.__name__
-        ]
-        if len(classes) != 1 or not isinstance(getattr(classes[0], "name", None), str):
-            raise TypeError(f"rl_lab/monitor/guards/{module.name}.py must hold exactly one Guard with a name")
-        found[classes[0].name] = classes[0]
-    return found
+    return {found.name: found for found in classes_in(guards, Guard)}  # type: ignore[type-abstract]
 
 
 def new_guards(wished: Iterable[str | Guard | Mapping[str, Any]]) -> list[Guard]:

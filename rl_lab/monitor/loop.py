@@ -26,7 +26,7 @@ from rl_lab.monitor.observer import Observer
 from rl_lab.monitor.on_policy import HELD_OUT, moments
 from rl_lab.monitor.path import KLPath, PathRecorder, borrowed, flat
 from rl_lab.monitor.quantities import Level, level_named
-from rl_lab.monitor.reference import random_return as measure_random_return
+from rl_lab.monitor.reference import reference
 from rl_lab.monitor.returns import Episode, EpisodeReturns
 from rl_lab.monitor.rollout import Rollout, unknown
 from rl_lab.monitor.torch_policies import Torch, log_prob, read
@@ -104,7 +104,7 @@ class LoopMonitor:
                 "study": None,
             },
             returns=self._returns,
-            random=_reference(random_return, env),
+            random=reference(random_return, lambda: gym.make(env)),
             level=level_named(level),
             guards=guards,
             wandb=wandb,
@@ -310,14 +310,3 @@ def _kl_path(
         recorded.total,
         lambda i: float(old.kl(at(recorded.copies[i], old)).mean()),  # type: ignore[arg-type]
     )
-
-
-def _reference(wish: float | Mapping[str, Any] | None, env: str) -> dict[str, Any] | None:
-    if isinstance(wish, Mapping):
-        return dict(wish)
-    if wish is not None:
-        return {"mean": float(wish), "stderr": 0.0, "episodes": 0, "how": "given"}
-    try:
-        return measure_random_return(lambda: gym.make(env))
-    except Exception:  # a name that Gymnasium does not know is the user's business
-        return None

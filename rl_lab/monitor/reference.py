@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,6 +36,20 @@ def random_return(make: Callable[[], gym.Env[Any, Any]], seed: int = 0) -> dict[
         return None
     mean = mean_of(returns)
     return {"mean": mean.mean, "stderr": mean.stderr, "episodes": mean.episodes, "how": "random policy"}
+
+
+def reference(
+    wish: float | Mapping[str, Any] | None, make: Callable[[], gym.Env[Any, Any]] | None
+) -> dict[str, Any] | None:
+    """What the user said the random return is, or else what is measured; None where neither is to be had."""
+    if isinstance(wish, Mapping):
+        return dict(wish)
+    if wish is not None:
+        return {"mean": float(wish), "stderr": 0.0, "episodes": 0, "how": "given"}
+    try:
+        return random_return(make) if make is not None else None
+    except Exception:  # someone's environment that cannot be made, or not twice, must not stop his training
+        return None
 
 
 def _episodes(env: gym.Env[Any, Any], seed: int) -> list[float]:
