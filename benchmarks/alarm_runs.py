@@ -36,11 +36,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 import agents
 import envs  # noqa: F401 - registers chaos/...
 from rl_lab import DivergenceMonitor
-from rl_lab.monitor.distributions import Distribution, Gaussian
-from rl_lab.monitor.limits import limits_of
-from rl_lab.monitor.reference import random_return
-from rl_lab.monitor.rollout import Rollout, judge_or_nan, read
-from rl_lab.monitor.rollout import judge as judge_policy
+from rl_lab.monitor.measure.distributions import Distribution, Gaussian
+from rl_lab.monitor.measure.limits import limits_of
+from rl_lab.monitor.measure.reference import random_return
+from rl_lab.monitor.measure.rollout import Rollout, judge_or_nan, read
+from rl_lab.monitor.measure.rollout import judge as judge_policy
 
 STATES = 64
 """States in which the policies of twins are compared."""

@@ -21,12 +21,12 @@ from faults import FAULTS
 from scipy import stats
 
 from rl_lab.monitor.detector import judge, new_detectors
-from rl_lab.monitor.distributions import Categorical, Gaussian
-from rl_lab.monitor.limits import Limits
+from rl_lab.monitor.measure.distributions import Categorical, Gaussian
+from rl_lab.monitor.measure.limits import Limits
+from rl_lab.monitor.measure.returns import Mean
+from rl_lab.monitor.measure.update import all_quantities
 from rl_lab.monitor.quantities import Level
-from rl_lab.monitor.returns import Mean
-from rl_lab.monitor.run_directory import Run, read_run
-from rl_lab.monitor.update import all_quantities
+from rl_lab.monitor.record.run_directory import Run, read_run
 
 WITHIN = 10
 """Updates after k in which a fault must be found."""

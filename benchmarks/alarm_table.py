@@ -7,7 +7,7 @@ from alarm_runs import ARMS, TUNING
 from alarm_score import BUILDS_UP, FALSE_ALARMS, MOVED, RECALL, WARNED, WITHIN
 from faults import DATA, FAULTS, POLICY, VALUE
 
-from rl_lab.monitor.provenance import versions
+from rl_lab.monitor.record.provenance import versions
 
 EVERYTHING = POLICY | VALUE | DATA
 

@@ -38,10 +38,10 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_util import make_vec_env
 
 from rl_lab import DivergenceMonitor
-from rl_lab.monitor.clipping import ClipListener
-from rl_lab.monitor.gradients import GradientRecorder
-from rl_lab.monitor.listeners import Listeners
-from rl_lab.monitor.path import PathRecorder
+from rl_lab.monitor.measure.clipping import ClipListener
+from rl_lab.monitor.measure.gradients import GradientRecorder
+from rl_lab.monitor.measure.listeners import Listeners
+from rl_lab.monitor.measure.path import PathRecorder
 
 WANDB: Any = "offline"
 LEVELS = ("light", "standard", "full")

@@ -53,7 +53,7 @@ def _tell(found: "Difference") -> None:
 
 
 def _tell_parts(first: "First") -> None:
-    from rl_lab.monitor.parts import PARTS
+    from rl_lab.monitor.measure.parts import PARTS
 
     show.line()
     rows = [(part, a, b, "" if a == b else "differs", PARTS[part]) for part, (a, b) in first.digests.items()]

@@ -33,7 +33,7 @@ def _python() -> Result:
 
 
 def _packages() -> Result:
-    from rl_lab.monitor.provenance import PACKAGES, versions
+    from rl_lab.monitor.record.provenance import PACKAGES, versions
 
     found = versions()
     missing = [package for package in PACKAGES if package not in found]
@@ -88,7 +88,7 @@ def _writing() -> Result:
 def _wandb() -> Result:
     if importlib.util.find_spec("wandb") is None:
         return "W&B", False, "wandb is not installed; run `make setup`"
-    from rl_lab.monitor.wandb_run import mode_from_environment
+    from rl_lab.monitor.record.wandb_run import mode_from_environment
 
     mode = mode_from_environment()
     why = "you are logged in" if mode == "online" else "no login found; `wandb login` changes that"

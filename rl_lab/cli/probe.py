@@ -11,7 +11,7 @@ from rl_lab.cli import show
 from rl_lab.cli.catalogue import SetOption, settings_from
 from rl_lab.cli.work import JsonOption
 from rl_lab.errors import UserError, did_you_mean
-from rl_lab.monitor.run_directory import encode
+from rl_lab.monitor.record.run_directory import encode
 
 app = typer.Typer(
     no_args_is_help=True, help="How sensitive is it?\n\nExample:  rl-lab probe lyapunov chaos/Lorenz-v0"

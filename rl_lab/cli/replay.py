@@ -82,7 +82,7 @@ def _names(text: str | None) -> list[str] | None:
 
 
 def _refuse_inside(out: Path | None) -> None:
-    from rl_lab.monitor.incident_files import DOCUMENT
+    from rl_lab.monitor.record.incident_files import DOCUMENT
 
     if out is not None and any((place / DOCUMENT).exists() for place in (out, *out.resolve().parents)):
         raise UserError(f"--out {out}: nothing is written inside an incident; choose another place")

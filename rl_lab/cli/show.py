@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rl_lab.monitor.run_directory import encode
+from rl_lab.monitor.record.run_directory import encode
 
 
 def document(value: Any) -> None:

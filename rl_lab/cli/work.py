@@ -61,7 +61,7 @@ def train(
 
     Example:  rl-lab train chaos/Lorenz-v0 ppo-noclip --steps 60000 --set learning_rate=1e-3 --guard rollback
     """
-    from rl_lab.monitor.run_directory import refuse_existing
+    from rl_lab.monitor.record.run_directory import refuse_existing
     from rl_lab.study import tasks
     from rl_lab.study.agents import read_agent
     from rl_lab.study.board import Board, Line, Progress

@@ -18,20 +18,20 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor, is_vecenv_wrapped
 
-from rl_lab.monitor import provenance
-from rl_lab.monitor.brake import Brake
+from rl_lab.monitor.act.brake import Brake
+from rl_lab.monitor.act.training_hand import TrainingHand
 from rl_lab.monitor.detectors.nonfinite import NonFinite
 from rl_lab.monitor.guard import Guard, new_guards
-from rl_lab.monitor.incident import KEPT, Bounds
-from rl_lab.monitor.incident_files import scene_of
+from rl_lab.monitor.measure.off_policy import Watched
+from rl_lab.monitor.measure.on_policy import Pending, Watching
+from rl_lab.monitor.measure.reference import reference
+from rl_lab.monitor.measure.returns import EpisodeReturns
 from rl_lab.monitor.observer import Observer
-from rl_lab.monitor.off_policy import Watched
-from rl_lab.monitor.on_policy import Pending, Watching
 from rl_lab.monitor.quantities import level_named
-from rl_lab.monitor.reference import reference
-from rl_lab.monitor.returns import EpisodeReturns
-from rl_lab.monitor.training_hand import TrainingHand
-from rl_lab.monitor.wandb_run import Wish
+from rl_lab.monitor.record import provenance
+from rl_lab.monitor.record.incident import KEPT, Bounds
+from rl_lab.monitor.record.incident_files import scene_of
+from rl_lab.monitor.record.wandb_run import Wish
 
 
 class DivergenceMonitor(BaseCallback):
@@ -67,7 +67,7 @@ class DivergenceMonitor(BaseCallback):
         manifest: entries for manifest.json, in place of what the model says of itself.
         every: environment steps from one record of an off-policy algorithm to the next.
         incidents: how many of the updates behind events are kept so that `rl-lab replay` can do them again, by number,
-            size on the disk and memory (rl_lab.monitor.incident.Bounds); None: none. Off-policy there are none.
+            size on the disk and memory (rl_lab.monitor.record.incident.Bounds); None: none. Off-policy there are none.
     """
 
     def __init__(
@@ -225,7 +225,11 @@ class DivergenceMonitor(BaseCallback):
         pending, self._pending = self._pending, None
         if pending is not None:
             scene = scene_of(self._watched, pending.snapshot, why)
-            self._observed.broke(pending.broken(), scene, self._hand(pending))
+            seen = pending.broken()
+            found = NonFinite.in_update(
+                seen.rollout, seen.gradients, seen.parameters, policy_is_bad=seen.policy_is_bad
+            )
+            self._observed.broke(found, scene, self._hand(pending))
 
     def _begin(self) -> None:
         self._is_over = False

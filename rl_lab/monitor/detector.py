@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rl_lab.monitor import detectors
+from rl_lab.monitor.detect.standing import Standing
+from rl_lab.monitor.detect.usual import Lasting, Shift
 from rl_lab.monitor.event import Finding
 from rl_lab.monitor.folder import classes_in
-from rl_lab.monitor.limits import NO_LIMITS, Limits
+from rl_lab.monitor.measure.limits import NO_LIMITS, Limits
+from rl_lab.monitor.measure.returns import WINDOW, Mean
+from rl_lab.monitor.measure.update import Update
 from rl_lab.monitor.quantities import NotApplicable
-from rl_lab.monitor.returns import WINDOW, Mean
-from rl_lab.monitor.standing import Standing
-from rl_lab.monitor.update import Update
-from rl_lab.monitor.usual import Lasting, Shift
 
 HISTORY = 64
 """Updates that are remembered."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rl_lab.monitor.precursors import Precursor
+from rl_lab.monitor.detect.precursors import Precursor
 
 
 @dataclass(frozen=True, kw_only=True)

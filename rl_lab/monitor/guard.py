@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from rl_lab.monitor import guards
 from rl_lab.monitor.event import Event, Finding
 from rl_lab.monitor.folder import classes_in
-from rl_lab.monitor.update import Update
+from rl_lab.monitor.measure.update import Update
 
 _BOUNDS = (
     (Gt, "gt", operator.gt, "greater than"),

@@ -13,25 +13,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rl_lab.monitor.activations import listening
-from rl_lab.monitor.clipping import ClipListener
 from rl_lab.monitor.detectors.nonfinite import NonFinite
-from rl_lab.monitor.distributions import Change, Distribution, Floats, Step
-from rl_lab.monitor.drift import evaluating
 from rl_lab.monitor.event import Event
-from rl_lab.monitor.gradients import Gradients
 from rl_lab.monitor.guard import Guard
-from rl_lab.monitor.limits import Limits
+from rl_lab.monitor.measure.activations import listening
+from rl_lab.monitor.measure.clipping import ClipListener
+from rl_lab.monitor.measure.distributions import Change, Distribution, Floats, Step
+from rl_lab.monitor.measure.drift import evaluating
+from rl_lab.monitor.measure.gradients import Gradients
+from rl_lab.monitor.measure.limits import Limits
+from rl_lab.monitor.measure.on_policy import HELD_OUT, moments
+from rl_lab.monitor.measure.path import KLPath, PathRecorder, borrowed, flat
+from rl_lab.monitor.measure.reference import reference
+from rl_lab.monitor.measure.returns import Episode, EpisodeReturns
+from rl_lab.monitor.measure.rollout import Rollout, unknown
+from rl_lab.monitor.measure.torch_policies import Torch, log_prob, read
+from rl_lab.monitor.measure.update import Update
 from rl_lab.monitor.observer import Observer
-from rl_lab.monitor.on_policy import HELD_OUT, moments
-from rl_lab.monitor.path import KLPath, PathRecorder, borrowed, flat
 from rl_lab.monitor.quantities import Level, level_named
-from rl_lab.monitor.reference import reference
-from rl_lab.monitor.returns import Episode, EpisodeReturns
-from rl_lab.monitor.rollout import Rollout, unknown
-from rl_lab.monitor.torch_policies import Torch, log_prob, read
-from rl_lab.monitor.update import Update
-from rl_lab.monitor.wandb_run import Wish
+from rl_lab.monitor.record.wandb_run import Wish
 
 Policy = Callable[[Any], Torch]
 """What the present policy would do: observations [N, ...] -> a distribution of torch over N actions."""
@@ -55,7 +55,7 @@ class LoopMonitor:
     stored when the action was taken), `rewards`, `values`, `returns`, `advantages`, all [N].
 
     Distributions are torch's: Normal, Independent, Categorical, Bernoulli, a tanh-transformed Normal, or a
-    sequence of them (several choices); and the Gaussian and Categorical of rl_lab.monitor.distributions.
+    sequence of them (several choices); and the Gaussian and Categorical of rl_lab.monitor.measure.distributions.
 
     Args:
         out: the run directory; default runs/<time>-<env>-<agent>-s<seed> in the working directory.

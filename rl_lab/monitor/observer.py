@@ -6,21 +6,22 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rl_lab.monitor import digest, provenance
+from rl_lab.monitor.act.guarding import Guarding
+from rl_lab.monitor.act.hands import Onlooker
+from rl_lab.monitor.detect.precursors import precursors_of
 from rl_lab.monitor.detector import HISTORY, Seen, new_detectors, observe_all
 from rl_lab.monitor.detectors.nonfinite import NonFinite
 from rl_lab.monitor.event import Event, Finding
 from rl_lab.monitor.guard import Guard, Hand, new_guards
-from rl_lab.monitor.guarding import Guarding
-from rl_lab.monitor.hands import Onlooker
-from rl_lab.monitor.incident import Bounds, Incidents
-from rl_lab.monitor.incident_files import Scene
-from rl_lab.monitor.precursors import precursors_of
+from rl_lab.monitor.measure import digest
+from rl_lab.monitor.measure.returns import EpisodeReturns, Mean, mean_of
+from rl_lab.monitor.measure.update import Update, measure
 from rl_lab.monitor.quantities import Level
-from rl_lab.monitor.recorder import Recorder
-from rl_lab.monitor.returns import EpisodeReturns, Mean, mean_of
-from rl_lab.monitor.update import Update, measure
-from rl_lab.monitor.wandb_run import Wish
+from rl_lab.monitor.record import provenance
+from rl_lab.monitor.record.incident import Bounds, Incidents
+from rl_lab.monitor.record.incident_files import Scene
+from rl_lab.monitor.record.recorder import Recorder
+from rl_lab.monitor.record.wandb_run import Wish
 
 FIRST_EPISODES = 5
 """Episodes that stand in for a random policy where none could be run: an untrained policy is close to one."""

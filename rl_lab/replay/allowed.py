@@ -19,7 +19,7 @@ from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from torch import nn, optim
 
 from rl_lab.errors import UserError
-from rl_lab.monitor.recipe import full_name
+from rl_lab.monitor.record.recipe import full_name
 from rl_lab.study.checkout import room
 
 RULE_ALGORITHM = "agents.host.RuleAlgorithm"
@@ -109,7 +109,7 @@ def looked_up(name: Any, known: dict[str, Any], what: str) -> Any:
 
 
 def value(written: Any, what: str) -> Any:
-    """A value as rl_lab.monitor.recipe.plain wrote it; lists stay lists."""
+    """A value as rl_lab.monitor.record.recipe.plain wrote it; lists stay lists."""
     if isinstance(written, list):
         return [value(item, what) for item in written]
     if not isinstance(written, dict):
@@ -164,7 +164,7 @@ def _tuples(item: Any) -> Any:
 
 
 def space(written: dict[str, Any]) -> spaces.Space[Any]:
-    """A space as rl_lab.monitor.recipe.plain_space wrote it."""
+    """A space as rl_lab.monitor.record.recipe.plain_space wrote it."""
     match written["kind"]:
         case "Box":
             dtype: Any = np.dtype(written["dtype"])

@@ -9,8 +9,8 @@ from stable_baselines3.common.utils import ConstantSchedule
 from torch import Tensor
 
 from rl_lab.errors import UserError
-from rl_lab.monitor.incident_files import BEFORE, DOCUMENT
-from rl_lab.monitor.recipe import full_name
+from rl_lab.monitor.record.incident_files import BEFORE, DOCUMENT
+from rl_lab.monitor.record.recipe import full_name
 from rl_lab.replay import allowed
 from rl_lab.replay.incident import Incident, told
 from rl_lab.replay.world import generators_kept

@@ -14,10 +14,10 @@ import safetensors.torch
 from torch import Tensor
 
 from rl_lab.errors import UserError
-from rl_lab.monitor.incident import FOLDER
-from rl_lab.monitor.incident_files import AFTER, BATCH, BEFORE, DOCUMENT, ORDER, SCHEMA
-from rl_lab.monitor.run_directory import decode
-from rl_lab.monitor.snapshot import Array
+from rl_lab.monitor.measure.snapshot import Array
+from rl_lab.monitor.record.incident import FOLDER
+from rl_lab.monitor.record.incident_files import AFTER, BATCH, BEFORE, DOCUMENT, ORDER, SCHEMA
+from rl_lab.monitor.record.run_directory import decode
 
 NAME = re.compile(r"(\d+)-(\w+)")
 """Number of the event and its name."""
@@ -44,7 +44,7 @@ class Incident:
 
     @property
     def algorithm(self) -> dict[str, Any]:
-        """What made the update, as rl_lab.monitor.recipe writes it."""
+        """What made the update, as rl_lab.monitor.record.recipe writes it."""
         found: dict[str, Any] = self.document["algorithm"]
         return found
 

@@ -4,7 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 from rl_lab.errors import UserError, did_you_mean
-from rl_lab.monitor.incident_files import DOCUMENT
+from rl_lab.monitor.record.incident_files import DOCUMENT
 from rl_lab.replay import allowed
 from rl_lab.replay.build import load_start, minibatch_state, policy_kwargs_of, rule_algorithm, stabilisers_of
 from rl_lab.replay.incident import Incident, told

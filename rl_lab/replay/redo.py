@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rl_lab.monitor.distributions import Floats, Step
-from rl_lab.monitor.incident_files import AFTER, DOCUMENT, fingerprint
-from rl_lab.monitor.on_policy import Pending
-from rl_lab.monitor.path import KLPath, PathRecorder, borrowed
+from rl_lab.monitor.measure.distributions import Floats, Step
+from rl_lab.monitor.measure.on_policy import Pending
+from rl_lab.monitor.measure.path import KLPath, PathRecorder, borrowed
+from rl_lab.monitor.measure.rollout import judge_or_nan
+from rl_lab.monitor.measure.snapshot import parameters_of
+from rl_lab.monitor.measure.update import measure
 from rl_lab.monitor.quantities import Level
-from rl_lab.monitor.rollout import judge_or_nan
-from rl_lab.monitor.snapshot import parameters_of
-from rl_lab.monitor.update import measure
+from rl_lab.monitor.record.incident_files import AFTER, DOCUMENT, fingerprint
 from rl_lab.replay.build import difference
 from rl_lab.replay.incident import Incident, told
 from rl_lab.replay.world import changed, world_of

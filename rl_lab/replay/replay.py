@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rl_lab.errors import UserError
-from rl_lab.monitor.incident_files import ORDER
+from rl_lab.monitor.record.incident_files import ORDER
 from rl_lab.replay import others
 from rl_lab.replay.build import minibatch_state, rebuild
 from rl_lab.replay.evaluate import Worth, check_task, evaluate, task_of

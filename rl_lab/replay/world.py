@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from rl_lab.monitor import provenance
-from rl_lab.monitor.incident_files import DOCUMENT, machine
+from rl_lab.monitor.record import provenance
+from rl_lab.monitor.record.incident_files import DOCUMENT, machine
 from rl_lab.replay.incident import Incident, told
 
 

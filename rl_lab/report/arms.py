@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rl_lab.monitor.run_directory import Run
+from rl_lab.monitor.record.run_directory import Run
 from rl_lab.report.census import digests
 from rl_lab.report.digest import Digest, largest
 from rl_lab.report.statistics import Interval, exact_interval, interval_over_seeds, iqm, per_hundred

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rl_lab.monitor.run_directory import FINISHED, Run
+from rl_lab.monitor.record.run_directory import FINISHED, Run
 from rl_lab.report.digest import Digest, digest, settings_text
 
 

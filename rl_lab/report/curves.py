@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_lab.monitor.run_directory import FINISHED
+from rl_lab.monitor.record.run_directory import FINISHED
 from rl_lab.report.arms import Arm, grouped
 from rl_lab.report.digest import Digest
 from rl_lab.report.statistics import Floats, band_over_seeds, iqm_of_curves

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rl_lab.errors import UserError
-from rl_lab.monitor.parts import PARTS, PREFIX
-from rl_lab.monitor.run_directory import Run, read_run
+from rl_lab.monitor.measure.parts import PARTS, PREFIX
+from rl_lab.monitor.record.run_directory import Run, read_run
 from rl_lab.report.causes import IN_WORDS, cause
 from rl_lab.report.parting import Gap, Growth, Row, gaps, growth, parted, shown
 from rl_lab.report.words import UNKNOWN, amount, enumeration, plural, span

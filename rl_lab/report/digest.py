@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_lab.monitor.run_directory import FINISHED, Run
+from rl_lab.monitor.record.run_directory import FINISHED, Run
 from rl_lab.report.statistics import Floats
 
 UNKNOWN_TASK = "unknown task"

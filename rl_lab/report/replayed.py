@@ -8,7 +8,7 @@ from string import Template
 from typing import Any
 
 from rl_lab.errors import UserError
-from rl_lab.monitor.run_directory import encode
+from rl_lab.monitor.record.run_directory import encode
 from rl_lab.report.charts.encoding import Drawing
 from rl_lab.report.charts.replay import kl_along, ratio_tails, step_lengths, together, worth_of_each
 from rl_lab.report.look import DARK, LIGHT, PALETTE

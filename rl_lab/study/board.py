@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from rl_lab.monitor.run_directory import FINISHED, Run
+from rl_lab.monitor.record.run_directory import FINISHED, Run
 
 PLAIN_SECONDS = 15.0
 """Least time between two plain lines about the same run."""

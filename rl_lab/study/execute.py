@@ -9,7 +9,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from rl_lab.monitor import DivergenceMonitor
-from rl_lab.monitor.run_directory import Run, read_run
+from rl_lab.monitor.record.run_directory import Run, read_run
 from rl_lab.study.board import Progress
 from rl_lab.study.checkout import room
 from rl_lab.study.plan import RunPlan

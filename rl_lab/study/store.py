@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_lab.errors import UserError
-from rl_lab.monitor.run_directory import Run, read_run
+from rl_lab.monitor.record.run_directory import Run, read_run
 
 
 def find_runs(directory: Path) -> list[Run]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from rl_lab.errors import UserError
-from rl_lab.monitor.run_directory import FINISHED, SCHEMA, Run, glance, read_run, write_json
+from rl_lab.monitor.record.run_directory import FINISHED, SCHEMA, Run, glance, read_run, write_json
 from rl_lab.study import tasks
 from rl_lab.study.board import Board, Line
 from rl_lab.study.plan import RunPlan, Study

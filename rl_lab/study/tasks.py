@@ -10,7 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from rl_lab.errors import UserError, did_you_mean
-from rl_lab.monitor.reference import random_return
+from rl_lab.monitor.measure.reference import random_return
 from rl_lab.study.checkout import room
 from rl_lab.study.plan import Agent, Env
 

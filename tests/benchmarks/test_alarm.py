@@ -21,7 +21,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 import agents
 from rl_lab import DivergenceMonitor
 from rl_lab.monitor.quantities import Level
-from rl_lab.monitor.run_directory import read_run
+from rl_lab.monitor.record.run_directory import read_run
 
 K = 7
 TINY = {"n_envs": 2, "n_steps": 8, "updates": K + 4, "fault_at": K}

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rl_lab.monitor.detect.standing import Standing
+from rl_lab.monitor.detect.usual import LEAST, TINY, Lasting, median
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
-from rl_lab.monitor.standing import Standing
-from rl_lab.monitor.usual import LEAST, TINY, Lasting, median
 
 SHARE = 0.01
 """What is left of the most it had: of the entropy of discrete actions, of a Gaussian's smallest standard deviation."""

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rl_lab.monitor.detect.growth import Growth, fit_growth
+from rl_lab.monitor.detect.usual import Lasting
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
-from rl_lab.monitor.growth import Growth, fit_growth
-from rl_lab.monitor.usual import Lasting
 
 WINDOW = 16
 """Updates that the line is drawn through."""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rl_lab.monitor.detect.usual import WINDOW, Lasting, median, usual
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
-from rl_lab.monitor.usual import WINDOW, Lasting, median, usual
 
 COLUMNS = ("gradient_norm_policy_max", "gradient_norm_value_max", "gradient_norm_max", "gradient_norm")
 """Policy and value apart, because the value function's gradient is often a hundred times the policy's and hides it."""

@@ -2,9 +2,9 @@
 
 import math
 
+from rl_lab.monitor.detect.usual import Lasting
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
-from rl_lab.monitor.usual import Lasting
 
 ROUNDING = 1e-5
 """Relative rounding of an action's mean: a forward pass through a few layers of some hundred float32 units, summed in

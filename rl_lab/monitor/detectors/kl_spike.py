@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from rl_lab.monitor.detect.usual import WINDOW, median, usual
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
-from rl_lab.monitor.path import KLPath
-from rl_lab.monitor.update import Update
-from rl_lab.monitor.usual import WINDOW, median, usual
+from rl_lab.monitor.measure.path import KLPath
+from rl_lab.monitor.measure.update import Update
 
 COLUMNS = ("kl_mean", "probe_kl_mean")
 """The KL over the rollout; where there is none, as off-policy, over the held-out states."""

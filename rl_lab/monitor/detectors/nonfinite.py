@@ -11,8 +11,8 @@ from torch import Tensor
 
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
-from rl_lab.monitor.gradients import Gradients
-from rl_lab.monitor.rollout import Rollout
+from rl_lab.monitor.measure.gradients import Gradients
+from rl_lab.monitor.measure.rollout import Rollout
 
 ORDER = ("obs", "value", "reward", "return", "advantage", "gradient", "loss", "parameter", "policy")
 """Causal order inside an update: a NaN in one of them makes those after it NaN too.

@@ -1,8 +1,8 @@
 """An observation shift: from one update to the next, observations are in another unit, and stay there."""
 
+from rl_lab.monitor.detect.usual import Shift
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
-from rl_lab.monitor.usual import Shift
 
 BEYOND = 1.4
 """Factor beyond the range of the updates before. The states that a policy visits change as it learns, in most updates

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
+from rl_lab.monitor.detect.standing import Standing, is_clear, relative_drop
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
-from rl_lab.monitor.returns import WINDOW, Mean
-from rl_lab.monitor.standing import Standing, is_clear, relative_drop
+from rl_lab.monitor.measure.returns import WINDOW, Mean
 
 DROP = 0.5
 """Share of the way back to a random policy that makes a collapse."""

@@ -3,11 +3,11 @@
 import math
 from typing import Any
 
+from rl_lab.monitor.detect.standing import Standing
+from rl_lab.monitor.detect.usual import LEAST, Lasting
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
 from rl_lab.monitor.quantities import NotApplicable
-from rl_lab.monitor.standing import Standing
-from rl_lab.monitor.usual import LEAST, Lasting
 
 RANKS = ("feature_rank", "value_feature_rank")
 LEFT = 1 / 3

@@ -2,9 +2,9 @@
 
 import math
 
+from rl_lab.monitor.detect.usual import WINDOW, Lasting, usual
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
-from rl_lab.monitor.usual import WINDOW, Lasting, usual
 
 FLOOR, CEILING = 5.0, 10.0
 """Clip widths, log ratio / log(1 + clip_range), of the 99th percentile: below the floor no tail is broken, beyond the

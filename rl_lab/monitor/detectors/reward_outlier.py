@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from rl_lab.monitor.detect.usual import LEAST, Lasting, Shift, median
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
-from rl_lab.monitor.usual import LEAST, Lasting, Shift, median
 
 ALONE = 4.0
 """Times the largest discounted returns and values there were, and the largest reward. stable-baselines3 adds a value

@@ -2,9 +2,9 @@
 
 import math
 
+from rl_lab.monitor.detect.usual import LEAST, WINDOW, Lasting, median
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
-from rl_lab.monitor.usual import LEAST, WINDOW, Lasting, median
 
 OUTGROWN = 3.0
 """Times the returns. Targets made of discounted values and rewards cannot be that much smaller than the values for

@@ -8,7 +8,7 @@ from annotated_types import Ge
 
 from rl_lab.monitor.event import Event, Finding
 from rl_lab.monitor.guard import Guard, Hand
-from rl_lab.monitor.update import Update
+from rl_lab.monitor.measure.update import Update
 
 QUIET = frozenset({"guard_alert", "guard_checkpoint"})
 """What is no news to anybody."""

@@ -8,8 +8,8 @@ from annotated_types import Ge, Gt
 
 from rl_lab.monitor.event import Event, Finding
 from rl_lab.monitor.guard import Guard, Hand
+from rl_lab.monitor.measure.update import Update
 from rl_lab.monitor.quantities import NotApplicable
-from rl_lab.monitor.update import Update
 
 
 @dataclass(kw_only=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rl_lab.monitor.event import Event, Finding
 from rl_lab.monitor.guard import Guard, Hand
-from rl_lab.monitor.update import Update
+from rl_lab.monitor.measure.update import Update
 
 
 @dataclass(kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rl_lab.monitor.quantities import Level, NotApplicable, from_level, given
 
 if TYPE_CHECKING:
-    from rl_lab.monitor.update import Update
+    from rl_lab.monitor.measure.update import Update
 
 SB3S = "train/approx_kl"
 """Where stable-baselines3's PPO logs k3: of the last epoch's minibatches, each judged before its own step."""

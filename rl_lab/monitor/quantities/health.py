@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from rl_lab.monitor.distributions import Gaussian
-from rl_lab.monitor.numbers import length, rms, variance
+from rl_lab.monitor.measure.distributions import Gaussian
+from rl_lab.monitor.measure.numbers import length, rms, variance
 from rl_lab.monitor.quantities import Level, NotApplicable, from_level, given
 
 if TYPE_CHECKING:
-    from rl_lab.monitor.update import Update
+    from rl_lab.monitor.measure.update import Update
 
 
 @from_level(Level.LIGHT)

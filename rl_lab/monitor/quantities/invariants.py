@@ -12,7 +12,7 @@ import numpy as np
 from rl_lab.monitor.quantities import Level, from_level, given
 
 if TYPE_CHECKING:
-    from rl_lab.monitor.update import Update
+    from rl_lab.monitor.measure.update import Update
 
 
 @from_level(Level.LIGHT)

@@ -10,7 +10,7 @@ import numpy as np
 from rl_lab.monitor.quantities import given
 
 if TYPE_CHECKING:
-    from rl_lab.monitor.update import Update
+    from rl_lab.monitor.measure.update import Update
 
 
 def action_drift(u: "Update") -> float:

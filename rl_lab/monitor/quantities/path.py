@@ -11,8 +11,8 @@ import numpy as np
 from rl_lab.monitor.quantities import Level, NotApplicable, from_level, given
 
 if TYPE_CHECKING:
-    from rl_lab.monitor.distributions import Floats
-    from rl_lab.monitor.update import Update
+    from rl_lab.monitor.measure.distributions import Floats
+    from rl_lab.monitor.measure.update import Update
 
 
 @from_level(Level.FULL)

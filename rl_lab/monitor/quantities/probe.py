@@ -6,11 +6,11 @@ that one policy collected, are measured here only.
 
 from typing import TYPE_CHECKING
 
-from rl_lab.monitor.numbers import percentile
+from rl_lab.monitor.measure.numbers import percentile
 from rl_lab.monitor.quantities import given
 
 if TYPE_CHECKING:
-    from rl_lab.monitor.update import Update
+    from rl_lab.monitor.measure.update import Update
 
 
 def probe_kl_mean(u: "Update") -> float:

@@ -17,7 +17,7 @@ from rl_lab.monitor.quantities import Level, NotApplicable, from_level, given
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rl_lab.monitor.update import Update
+    from rl_lab.monitor.measure.update import Update
 
 ENERGY = 0.99
 """Share of the energy, sum s^2, that feature_rank_99 wants explained."""

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rl_lab.monitor.numbers import percentile
+from rl_lab.monitor.measure.numbers import percentile
 from rl_lab.monitor.quantities import Level, from_level, given
 
 if TYPE_CHECKING:
-    from rl_lab.monitor.update import Update
+    from rl_lab.monitor.measure.update import Update
 
 WIDTH = 0.2
 """Half-width of the band that ratio_outside counts against, PPO's usual clip_range: one ruler for every rule."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from rl_lab.monitor.numbers import length, rms, variance
+from rl_lab.monitor.measure.numbers import length, rms, variance
 from rl_lab.monitor.quantities import Level, NotApplicable, from_level, given
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rl_lab.monitor.update import Update
+    from rl_lab.monitor.measure.update import Update
 
 ROWS = 4096
 """Observations that are converted at a time: images are bytes, and four times as large as numbers."""

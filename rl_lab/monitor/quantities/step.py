@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from rl_lab.monitor.numbers import length
+from rl_lab.monitor.measure.numbers import length
 from rl_lab.monitor.quantities import Level, NotApplicable, from_level, given
 
 if TYPE_CHECKING:
-    from rl_lab.monitor.distributions import Floats
-    from rl_lab.monitor.update import Update
+    from rl_lab.monitor.measure.distributions import Floats
+    from rl_lab.monitor.measure.update import Update
 
 
 def gradient_norm(u: "Update") -> float:

@@ -7,7 +7,7 @@ import pytest
 
 import agents
 from rl_lab.cli.agent_card import print_agent_card
-from rl_lab.monitor.run_directory import read_run
+from rl_lab.monitor.record.run_directory import read_run
 
 
 def test_the_list_says_who_acts_where(say):

@@ -12,7 +12,7 @@ from command import PROGRAM, document, environment, rl_lab
 
 from rl_lab.cli import main
 from rl_lab.cli.work import _read_settings
-from rl_lab.monitor.run_directory import read_run
+from rl_lab.monitor.record.run_directory import read_run
 
 
 def test_train_prints_the_document_and_writes_the_directory(tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rl_lab.monitor.parts import PARTS
+from rl_lab.monitor.measure.parts import PARTS
 
 
 def write(folder, count, parts_from=None, seed=1):

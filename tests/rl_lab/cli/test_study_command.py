@@ -9,7 +9,7 @@ import time
 import pytest
 from command import PROGRAM, document, environment, rl_lab
 
-from rl_lab.monitor.run_directory import read_run
+from rl_lab.monitor.record.run_directory import read_run
 
 YAML = """
 envs: [Pendulum-v1]

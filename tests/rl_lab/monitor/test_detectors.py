@@ -11,12 +11,12 @@ from rl_lab.monitor.detector import Seen, judge, new_detectors
 from rl_lab.monitor.detectors.kl_spike import CEILING, FLOOR, KLSpike, spike_threshold
 from rl_lab.monitor.detectors.nonfinite import ORDER, NonFinite
 from rl_lab.monitor.detectors.performance_collapse import PerformanceCollapse, relative_drop
-from rl_lab.monitor.distributions import Gaussian, Step
-from rl_lab.monitor.gradients import Gradients
-from rl_lab.monitor.path import KLPath
-from rl_lab.monitor.returns import Mean
-from rl_lab.monitor.rollout import Rollout
-from rl_lab.monitor.update import Update, measure
+from rl_lab.monitor.measure.distributions import Gaussian, Step
+from rl_lab.monitor.measure.gradients import Gradients
+from rl_lab.monitor.measure.path import KLPath
+from rl_lab.monitor.measure.returns import Mean
+from rl_lab.monitor.measure.rollout import Rollout
+from rl_lab.monitor.measure.update import Update, measure
 
 
 def update(shift=0.1, n=8, **rollout):

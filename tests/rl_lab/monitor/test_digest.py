@@ -13,11 +13,19 @@ from stable_baselines3 import PPO, SAC
 
 from agents import make, vectorize
 from rl_lab import DivergenceMonitor
-from rl_lab.monitor.digest import Series, digest, of_buffered, of_generators, of_policy, of_rest, of_stretch
-from rl_lab.monitor.parts import PARTS, PREFIX
-from rl_lab.monitor.rollout import Rollout
-from rl_lab.monitor.run_directory import read_run
-from rl_lab.monitor.update import Update
+from rl_lab.monitor.measure.digest import (
+    Series,
+    digest,
+    of_buffered,
+    of_generators,
+    of_policy,
+    of_rest,
+    of_stretch,
+)
+from rl_lab.monitor.measure.parts import PARTS, PREFIX
+from rl_lab.monitor.measure.rollout import Rollout
+from rl_lab.monitor.measure.update import Update
+from rl_lab.monitor.record.run_directory import read_run
 
 NUMBERS = np.arange(12, dtype=np.float32).reshape(3, 4)
 

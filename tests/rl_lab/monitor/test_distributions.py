@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from rl_lab.monitor.distributions import Categorical, Gaussian, Step
+from rl_lab.monitor.measure.distributions import Categorical, Gaussian, Step
+from rl_lab.monitor.measure.update import Update, all_quantities
 from rl_lab.monitor.quantities import divergence, ratio
-from rl_lab.monitor.update import Update, all_quantities
 
 
 def gaussian(mean, std):

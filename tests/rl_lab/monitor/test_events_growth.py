@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import linregress, t
 
+from rl_lab.monitor.detect.growth import fit_growth
 from rl_lab.monitor.detector import judge
 from rl_lab.monitor.detectors.exponential_growth import WINDOW
-from rl_lab.monitor.growth import fit_growth
 
 
 def autocorrelated(n, correlation, rng):

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from rl_lab.monitor.detect.usual import Lasting, median, usual
 from rl_lab.monitor.detector import judge, new_detectors
 from rl_lab.monitor.detectors.invariant_break import tolerance
 from rl_lab.monitor.detectors.ratio_break import spread, widths
-from rl_lab.monitor.limits import Limits, limits_of
-from rl_lab.monitor.returns import Mean
-from rl_lab.monitor.usual import Lasting, median, usual
+from rl_lab.monitor.measure.limits import Limits, limits_of
+from rl_lab.monitor.measure.returns import Mean
 
 RANDOM = Mean(20.0, 2.0, 20)
 CLIPPED = Limits(clip_range=0.2)

@@ -18,9 +18,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from agents import make as make_agent
 from rl_lab import DivergenceMonitor
 from rl_lab.monitor import observer as observer_module
-from rl_lab.monitor import recorder as recorder_module
-from rl_lab.monitor.brake import Brake
-from rl_lab.monitor.checkpoints import load_checkpoint
+from rl_lab.monitor.act.brake import Brake
+from rl_lab.monitor.act.checkpoints import load_checkpoint
 from rl_lab.monitor.detector import judge
 from rl_lab.monitor.event import Event, Finding
 from rl_lab.monitor.guard import Guard, all_guards, new_guards
@@ -29,10 +28,11 @@ from rl_lab.monitor.guards.checkpoint import Checkpoint
 from rl_lab.monitor.guards.rollback import Rollback
 from rl_lab.monitor.guards.shrink import Shrink
 from rl_lab.monitor.guards.stop import Stop
+from rl_lab.monitor.measure.returns import EpisodeReturns
 from rl_lab.monitor.observer import Observer
-from rl_lab.monitor.returns import EpisodeReturns
-from rl_lab.monitor.run_directory import read_run
-from rl_lab.monitor.wandb_run import WandbRun
+from rl_lab.monitor.record import recorder as recorder_module
+from rl_lab.monitor.record.run_directory import read_run
+from rl_lab.monitor.record.wandb_run import WandbRun
 
 N_STEPS, N_ENVS = 32, 2
 ROLLOUT = N_STEPS * N_ENVS

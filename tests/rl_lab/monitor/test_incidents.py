@@ -12,10 +12,10 @@ import torch
 from stable_baselines3 import PPO, SAC
 
 from rl_lab import DivergenceMonitor
-from rl_lab.monitor import incident as incidents
 from rl_lab.monitor.event import Finding
-from rl_lab.monitor.incident import Bounds, Incidents, Remembered, suspects
-from rl_lab.monitor.run_directory import read_run
+from rl_lab.monitor.record import incident as incidents
+from rl_lab.monitor.record.incident import Bounds, Incidents, Remembered, suspects
+from rl_lab.monitor.record.run_directory import read_run
 from rl_lab.replay import find, read, replay
 from rl_lab.replay.incident import incidents_of
 
@@ -293,7 +293,7 @@ def test_a_full_disk_does_not_stop_training(tmp_path, monkeypatch):
         path.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("rl_lab.monitor.incident_files._write", full)
+    monkeypatch.setattr("rl_lab.monitor.record.incident_files._write", full)
     spiking(tmp_path / "run", say=said.append)
     run = read_run(tmp_path / "run")
     assert run.status == "done"
@@ -304,7 +304,7 @@ def test_a_full_disk_does_not_stop_training(tmp_path, monkeypatch):
 
 
 def test_a_process_that_dies_while_it_writes_leaves_no_half_incident(tmp_path, monkeypatch):
-    from rl_lab.monitor import incident_files
+    from rl_lab.monitor.record import incident_files
 
     write, documents = incident_files._write, []
 

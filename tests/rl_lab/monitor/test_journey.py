@@ -12,8 +12,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from rl_lab import DivergenceMonitor
-from rl_lab.monitor.reference import random_return
-from rl_lab.monitor.run_directory import read_run
+from rl_lab.monitor.measure.reference import random_return
+from rl_lab.monitor.record.run_directory import read_run
 
 
 class Breaks(gym.Wrapper):

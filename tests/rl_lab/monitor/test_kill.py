@@ -13,7 +13,7 @@ import zlib
 import pytest
 from wandb.proto import wandb_internal_pb2
 
-from rl_lab.monitor.run_directory import read_run
+from rl_lab.monitor.record.run_directory import read_run
 
 SCRIPT = """
 import os
@@ -26,7 +26,7 @@ import wandb
 from rl_lab.monitor.event import Finding
 from rl_lab.monitor.guards.alert import Alert
 from rl_lab.monitor.observer import Observer
-from rl_lab.monitor.returns import EpisodeReturns
+from rl_lab.monitor.measure.returns import EpisodeReturns
 
 def announce(run, said, pause):
     print(os.getpid(), file=said, flush=True)

@@ -15,12 +15,12 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from torch import nn
 
 from rl_lab import DivergenceMonitor
-from rl_lab.monitor.clipping import ClipListener
-from rl_lab.monitor.gradients import GradientRecorder
-from rl_lab.monitor.path import SKETCH, KLPath, PathRecorder, borrowed, flat
+from rl_lab.monitor.measure.clipping import ClipListener
+from rl_lab.monitor.measure.gradients import GradientRecorder
+from rl_lab.monitor.measure.path import SKETCH, KLPath, PathRecorder, borrowed, flat
+from rl_lab.monitor.measure.update import all_quantities
 from rl_lab.monitor.quantities import Level
-from rl_lab.monitor.run_directory import read_run
-from rl_lab.monitor.update import all_quantities
+from rl_lab.monitor.record.run_directory import read_run
 
 TORCHS = torch.nn.utils.clip_grad_norm_
 PENDULUM = {"n_steps": 64, "batch_size": 16, "n_epochs": 3, "seed": 0, "device": "cpu"}

@@ -17,8 +17,8 @@ from torch.distributions import (
 from torch.distributions.transforms import TanhTransform
 
 from rl_lab import LoopMonitor
-from rl_lab.monitor import distributions as own
-from rl_lab.monitor.torch_policies import log_prob, read
+from rl_lab.monitor.measure import distributions as own
+from rl_lab.monitor.measure.torch_policies import log_prob, read
 
 N = 64
 
@@ -320,7 +320,7 @@ def test_several_choices_in_one_distribution_and_columns_of_actions():
 
 
 def test_one_activation_after_several_layers_is_heard_once_for_each():
-    from rl_lab.monitor.activations import listening
+    from rl_lab.monitor.measure.activations import listening
 
     act, first, second, head = nn.ReLU(), nn.Linear(2, 8), nn.Linear(8, 5), nn.Linear(5, 1)
     network = nn.ModuleList([act, first, second, head])

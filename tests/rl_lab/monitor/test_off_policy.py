@@ -12,11 +12,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch.distributions import Normal, kl_divergence
 
 from rl_lab import DivergenceMonitor
-from rl_lab.monitor import drift
-from rl_lab.monitor.off_policy import Watched
+from rl_lab.monitor.measure import drift
+from rl_lab.monitor.measure.off_policy import Watched
+from rl_lab.monitor.measure.update import all_quantities, measure
 from rl_lab.monitor.quantities import Level
-from rl_lab.monitor.run_directory import read_run
-from rl_lab.monitor.update import all_quantities, measure
+from rl_lab.monitor.record.run_directory import read_run
 
 SMALL = {
     "learning_starts": 30,

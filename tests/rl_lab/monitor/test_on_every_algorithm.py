@@ -14,9 +14,9 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from agents.stock.recurrent import GRUPolicy
 from rl_lab import DivergenceMonitor
-from rl_lab.monitor.path import KLPath
-from rl_lab.monitor.rollout import appraise, judge, read
-from rl_lab.monitor.run_directory import read_run
+from rl_lab.monitor.measure.path import KLPath
+from rl_lab.monitor.measure.rollout import appraise, judge, read
+from rl_lab.monitor.record.run_directory import read_run
 
 
 class Little(gym.Env):
@@ -152,7 +152,7 @@ def test_the_lower_levels_change_nothing_either(case, level, tmp_path):
 
 def test_the_path_ends_at_the_update_for_every_kind_of_policy(case, tmp_path, monkeypatch):
     """On all states of the rollout, the KL after the last gradient step is that of the update."""
-    monkeypatch.setattr("rl_lab.monitor.on_policy.HELD_OUT", N_STEPS * N_ENVS)
+    monkeypatch.setattr("rl_lab.monitor.measure.on_policy.HELD_OUT", N_STEPS * N_ENVS)
     ends, sketch = [], KLPath.sketch.func
     monkeypatch.setattr(KLPath.sketch, "func", lambda path: ends.append(path.kl_mean[-1]) or sketch(path))
     make(case).learn(
@@ -226,7 +226,7 @@ def test_gradient_norms_are_those_that_clipping_sees(case, tmp_path, monkeypatch
 
 
 def test_policy_and_value_gradients_make_up_the_whole():
-    from rl_lab.monitor.gradients import GradientRecorder
+    from rl_lab.monitor.measure.gradients import GradientRecorder
 
     policy = make("ppo-box").policy
     recorder = GradientRecorder(policy)

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from rl_lab.monitor.detect.precursors import Precursor, band, news, precursors, precursors_of
 from rl_lab.monitor.event import Event
-from rl_lab.monitor.precursors import Precursor, band, news, precursors, precursors_of
 
 N = 50
 

@@ -14,8 +14,8 @@ from agents.policy import LabPolicy
 from agents.rules.ppo_noclip import PPONoClip
 from agents.stabilisers import Stabilisers
 from rl_lab import DivergenceMonitor
-from rl_lab.monitor.provenance import identity
-from rl_lab.monitor.run_directory import encode, read_run
+from rl_lab.monitor.record.provenance import identity
+from rl_lab.monitor.record.run_directory import encode, read_run
 
 
 def envs(count):

@@ -8,15 +8,15 @@ import torch
 from scipy import special, stats
 from torch import nn
 
-from rl_lab.monitor.activations import Activations, listening
-from rl_lab.monitor.distributions import Categorical, Gaussian, Step
-from rl_lab.monitor.gradients import Gradients
-from rl_lab.monitor.limits import Limits
-from rl_lab.monitor.numbers import length, percentile, rms, variance
-from rl_lab.monitor.path import KLPath
+from rl_lab.monitor.measure.activations import Activations, listening
+from rl_lab.monitor.measure.distributions import Categorical, Gaussian, Step
+from rl_lab.monitor.measure.gradients import Gradients
+from rl_lab.monitor.measure.limits import Limits
+from rl_lab.monitor.measure.numbers import length, percentile, rms, variance
+from rl_lab.monitor.measure.path import KLPath
+from rl_lab.monitor.measure.rollout import Rollout
+from rl_lab.monitor.measure.update import Update, all_quantities, measure
 from rl_lab.monitor.quantities import ranks
-from rl_lab.monitor.rollout import Rollout
-from rl_lab.monitor.update import Update, all_quantities, measure
 
 N, A = 300, 3
 RNG = np.random.default_rng(0)

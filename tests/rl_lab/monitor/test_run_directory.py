@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rl_lab.monitor.run_directory import (
+from rl_lab.monitor.record.run_directory import (
     RunDirectoryError,
     RunWriter,
     decode,

@@ -9,9 +9,9 @@ import torch
 
 from rl_lab.monitor.detector import Seen
 from rl_lab.monitor.detectors.ratio_break import RatioBreak
-from rl_lab.monitor.distributions import Categorical, Step
-from rl_lab.monitor.limits import Limits
-from rl_lab.monitor.update import Update, measure
+from rl_lab.monitor.measure.distributions import Categorical, Step
+from rl_lab.monitor.measure.limits import Limits
+from rl_lab.monitor.measure.update import Update, measure
 
 CLIP_RANGE, LEARNING_RATE, STEPS = 0.1, 1.5, 20
 X = 0.15

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from rl_lab.monitor.detect.precursors import Precursor
 from rl_lab.monitor.event import Event
-from rl_lab.monitor.precursors import Precursor
-from rl_lab.monitor.run_directory import read_run
-from rl_lab.monitor.wandb_run import WandbRun, mode_from_environment
+from rl_lab.monitor.record.run_directory import read_run
+from rl_lab.monitor.record.wandb_run import WandbRun, mode_from_environment
 
 SCRIPT = """
 import sys

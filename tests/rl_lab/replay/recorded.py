@@ -11,8 +11,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 import agents
 from agents.stock.recurrent import GRUPolicy
-from rl_lab.monitor.incident_files import scene_of, write_incident
-from rl_lab.monitor.snapshot import take
+from rl_lab.monitor.measure.snapshot import take
+from rl_lab.monitor.record.incident_files import scene_of, write_incident
 from rl_lab.replay import read
 
 

@@ -14,8 +14,8 @@ from safetensors import safe_open
 from stable_baselines3 import PPO
 
 from rl_lab.errors import UserError
-from rl_lab.monitor.incident_files import fingerprint
-from rl_lab.monitor.recipe import plain_space
+from rl_lab.monitor.record.incident_files import fingerprint
+from rl_lab.monitor.record.recipe import plain_space
 from rl_lab.replay import find, read, replay
 from rl_lab.replay.allowed import space
 from rl_lab.replay.build import difference, rebuild
@@ -199,7 +199,7 @@ def test_a_place_without_incidents_says_what_is_there(whole, tmp_path):
     ids=lambda one: type(one).__name__,
 )
 def test_a_space_comes_back_as_it_was(one):
-    from rl_lab.monitor.run_directory import decode, encode
+    from rl_lab.monitor.record.run_directory import decode, encode
 
     back = space(decode(json.loads(json.dumps(encode(plain_space(one)), allow_nan=False))))
     assert back == one

@@ -11,7 +11,7 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 
 from rl_lab.errors import UserError
-from rl_lab.monitor.incident_files import fingerprint
+from rl_lab.monitor.record.incident_files import fingerprint
 from rl_lab.replay import others, read, replay
 from rl_lab.replay.build import rebuild
 from rl_lab.replay.redo import compare, redo

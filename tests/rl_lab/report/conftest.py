@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rl_lab.monitor.run_directory import encode, process_identity
+from rl_lab.monitor.record.run_directory import encode, process_identity
 from rl_lab.report import Report, build
 
 TASKS = {"chaos/Lorenz-v0": (-110.0, -28.0), "Pendulum-v1": (-1250.0, -180.0)}

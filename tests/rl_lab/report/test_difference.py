@@ -13,7 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from rl_lab.errors import UserError
 from rl_lab.monitor import DivergenceMonitor
-from rl_lab.monitor.parts import PARTS
+from rl_lab.monitor.measure.parts import PARTS
 from rl_lab.report import causes
 from rl_lab.report.difference import compare, document, settings_that_differ
 from rl_lab.report.parting import Gap, Pair, gaps, growth, parted, shown, slope

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from rl_lab.monitor.run_directory import read_run
+from rl_lab.monitor.record.run_directory import read_run
 from rl_lab.report import summarise, table_rows
 from rl_lab.study.store import find_runs
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from rl_lab.monitor.run_directory import read_run
+from rl_lab.monitor.record.run_directory import read_run
 from rl_lab.report.arms import arms_of
 from rl_lab.report.census import digests
 from rl_lab.report.charts import collapse_rates, kl_per_update, learning_curves, overview

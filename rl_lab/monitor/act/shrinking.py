@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rl_lab.monitor import snapshot
-from rl_lab.monitor.distributions import Step
 from rl_lab.monitor.guard import Shrunk
-from rl_lab.monitor.on_policy import Pending
-from rl_lab.monitor.rollout import Rollout, judge_or_nan
+from rl_lab.monitor.measure import snapshot
+from rl_lab.monitor.measure.distributions import Step
+from rl_lab.monitor.measure.on_policy import Pending
+from rl_lab.monitor.measure.rollout import Rollout, judge_or_nan
 
 FEW = 8
 """States on which it is asked which parameters the policy uses."""

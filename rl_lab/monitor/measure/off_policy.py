@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from rl_lab.monitor import digest
-from rl_lab.monitor.drift import Answers, Drift, answers, probe
+from rl_lab.monitor.measure import digest
+from rl_lab.monitor.measure.drift import Answers, Drift, answers, probe
+from rl_lab.monitor.measure.rollout import Observations
+from rl_lab.monitor.measure.update import Update
 from rl_lab.monitor.quantities import Level
-from rl_lab.monitor.rollout import Observations
-from rl_lab.monitor.update import Update
 
 TARGET = "_target"
 """How the names of SB3's target networks end: they follow the others and are not trained."""

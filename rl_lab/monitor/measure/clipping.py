@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rl_lab.monitor.gradients import Gradients, Pass, no_clock
+from rl_lab.monitor.measure.gradients import Gradients, Pass, no_clock
 
 _torchs = torch.nn.utils.clip_grad_norm_
 

@@ -1,6 +1,7 @@
 """On-policy algorithms of stable-baselines3 and sb3-contrib: one update, from the end of its rollout."""
 
 import math
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -8,18 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rl_lab.monitor import digest
-from rl_lab.monitor.activations import Activations, listening
-from rl_lab.monitor.detectors.nonfinite import NonFinite
-from rl_lab.monitor.distributions import Distribution, Floats, Step
-from rl_lab.monitor.event import Finding
-from rl_lab.monitor.limits import limits_of
-from rl_lab.monitor.listeners import Listeners
-from rl_lab.monitor.path import KLPath, PathRecorder, borrowed, flat
+from rl_lab.monitor.measure import digest
+from rl_lab.monitor.measure.activations import Activations, listening
+from rl_lab.monitor.measure.distributions import Distribution, Floats, Step
+from rl_lab.monitor.measure.gradients import Gradients
+from rl_lab.monitor.measure.limits import limits_of
+from rl_lab.monitor.measure.listeners import Listeners
+from rl_lab.monitor.measure.path import KLPath, PathRecorder, borrowed, flat
+from rl_lab.monitor.measure.rollout import Rollout, acting, appraise, judge, judge_or_nan, read
+from rl_lab.monitor.measure.snapshot import Snapshot, take
+from rl_lab.monitor.measure.update import Update
 from rl_lab.monitor.quantities import Level, given
-from rl_lab.monitor.rollout import Rollout, acting, appraise, judge, judge_or_nan, read
-from rl_lab.monitor.snapshot import Snapshot, take
-from rl_lab.monitor.update import Update
 
 HELD_OUT = 256
 """States of the fixed set, and those on which the KL along the path is judged."""
@@ -44,6 +44,17 @@ class HeldOut:
             )
             self._parameters = parameters
         return self._answer
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An update that did not come to its end."""
+
+    rollout: Rollout
+    gradients: Gradients | None
+    parameters: Tensor
+    policy_is_bad: bool
+    """Whether its output is not a number."""
 
 
 class Watching:
@@ -116,11 +127,11 @@ class Pending:
             },
         )
 
-    def broken(self) -> list[Finding]:
-        """train() raised: was a number not finite before it did?"""
+    def broken(self) -> Broken:
+        """train() raised: what there is to see of it."""
         heard = self._listeners.detach() if self._listeners is not None else None
         _, log_prob = judge_or_nan(self._model.policy, self.rollout, self.old)
-        return NonFinite.in_update(
+        return Broken(
             self.rollout,
             heard.gradients if heard is not None else None,
             flat(list(self._model.policy.parameters())),

@@ -12,14 +12,14 @@ import numpy as np
 from torch import Tensor
 
 from rl_lab.monitor import quantities
-from rl_lab.monitor.activations import Activations
-from rl_lab.monitor.distributions import Change, Floats, Step
-from rl_lab.monitor.drift import Drift
-from rl_lab.monitor.gradients import Gradients
-from rl_lab.monitor.limits import NO_LIMITS, Limits
-from rl_lab.monitor.path import KLPath
+from rl_lab.monitor.measure.activations import Activations
+from rl_lab.monitor.measure.distributions import Change, Floats, Step
+from rl_lab.monitor.measure.drift import Drift
+from rl_lab.monitor.measure.gradients import Gradients
+from rl_lab.monitor.measure.limits import NO_LIMITS, Limits
+from rl_lab.monitor.measure.path import KLPath
+from rl_lab.monitor.measure.rollout import Rollout
 from rl_lab.monitor.quantities import Level
-from rl_lab.monitor.rollout import Rollout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Update:
     logged: Mapping[str, float] = field(default_factory=dict)
     """What the algorithm logged itself, under its own names."""
     digests: Mapping[str, str | None] = field(default_factory=dict)
-    """Digests of parts that are not here, under the names of rl_lab/monitor/parts.py; None: the part is here."""
+    """Digests of parts that are not here, under the names of measure/parts.py; None: the part is here."""
 
 
 Quantity = Callable[[Update], float]

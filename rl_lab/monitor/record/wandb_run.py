@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rl_lab.monitor.event import Event
-from rl_lab.monitor.run_directory import encode
+from rl_lab.monitor.record.run_directory import encode
 
 Mode = Literal["online", "offline", "disabled"]
 _SPELLINGS: dict[str, Mode] = {

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rl_lab.monitor.distributions import Change, Floats, Gaussian
-from rl_lab.monitor.rollout import Observations
+from rl_lab.monitor.measure.distributions import Change, Floats, Gaussian
+from rl_lab.monitor.measure.rollout import Observations
 
 PROBE = 256
 """States of the fixed set."""

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rl_lab.monitor.event import Event, Finding
 from rl_lab.monitor.guard import Guard, Hand
+from rl_lab.monitor.measure.update import Update
 from rl_lab.monitor.quantities import NotApplicable
-from rl_lab.monitor.update import Update
 
 
 class Guarding:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rl_lab.monitor.usual import median
+from rl_lab.monitor.detect.usual import median
 
 WINDOW, LEAST = 30, 8
 """Updates whose values make the normal band, and the least number needed for one."""

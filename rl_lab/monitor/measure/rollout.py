@@ -15,7 +15,7 @@ from stable_baselines3.common import distributions as sb3
 from stable_baselines3.common.buffers import RolloutBuffer
 from torch import Tensor
 
-from rl_lab.monitor.distributions import Categorical, Distribution, Floats, Gaussian
+from rl_lab.monitor.measure.distributions import Categorical, Distribution, Floats, Gaussian
 
 CHUNK = 8192
 """States per forward pass; bounds the memory that measuring an image rollout takes."""

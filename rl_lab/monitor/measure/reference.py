@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from rl_lab.monitor.returns import mean_of
+from rl_lab.monitor.measure.returns import mean_of
 
 EPISODES = 20
 STEP_BUDGET, CPU_SECONDS, SECONDS = 20_000, 10.0, 60.0

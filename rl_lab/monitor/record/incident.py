@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_lab.monitor.event import Finding
-from rl_lab.monitor.incident_files import Scene, write_incident
+from rl_lab.monitor.record.incident_files import Scene, write_incident
 
 FOLDER = "incidents"
 UNFINISHED = ".unfinished-"

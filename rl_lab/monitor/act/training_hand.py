@@ -4,14 +4,14 @@ from typing import Any
 
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from rl_lab.monitor import snapshot
-from rl_lab.monitor.brake import Brake
-from rl_lab.monitor.checkpoints import save_checkpoint, save_tensors
+from rl_lab.monitor.act.brake import Brake
+from rl_lab.monitor.act.checkpoints import save_checkpoint, save_tensors
+from rl_lab.monitor.act.hands import WHY, Observing, Onlooker
+from rl_lab.monitor.act.shrinking import shrink
 from rl_lab.monitor.guard import Saved, Shrunk
-from rl_lab.monitor.hands import WHY, Observing, Onlooker
-from rl_lab.monitor.on_policy import Pending
+from rl_lab.monitor.measure import snapshot
+from rl_lab.monitor.measure.on_policy import Pending
 from rl_lab.monitor.quantities import NotApplicable
-from rl_lab.monitor.shrinking import shrink
 
 
 class TrainingHand(Onlooker):

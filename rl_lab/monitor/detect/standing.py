@@ -2,7 +2,7 @@
 
 import math
 
-from rl_lab.monitor.returns import WINDOW, Mean
+from rl_lab.monitor.measure.returns import WINDOW, Mean
 
 SIGNIFICANCE = 3.0
 """Standard errors by which a difference of returns must exceed its noise."""

@@ -25,10 +25,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from rl_lab.monitor import provenance
-from rl_lab.monitor.recipe import full_name, plain, recipe, settings
-from rl_lab.monitor.run_directory import encode
-from rl_lab.monitor.snapshot import Array, Generators, Snapshot, parameters_of
+from rl_lab.monitor.measure.snapshot import Array, Generators, Snapshot, parameters_of
+from rl_lab.monitor.record import provenance
+from rl_lab.monitor.record.recipe import full_name, plain, recipe, settings
+from rl_lab.monitor.record.run_directory import encode
 
 SCHEMA = 1
 DOCUMENT, BEFORE, BATCH, AFTER = (

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rl_lab.monitor.parts import PARTS, PREFIX
-from rl_lab.monitor.update import Update
+from rl_lab.monitor.measure.parts import PARTS, PREFIX
+from rl_lab.monitor.measure.update import Update
 
 
 def digest(*parts: Any) -> str:
@@ -36,7 +36,7 @@ class Series:
         self._left: tuple[Tensor, str] | None = None
 
     def columns(self, update: Update) -> dict[str, str | None]:
-        """The digests of an update by column, as rl_lab/monitor/parts.py names them; None: there is no such part."""
+        """The digests of an update by column, as measure/parts.py names them; None: there is no such part."""
         given = {name: value for name, value in update.digests.items() if value is not None}
         known = {**_of_rollout(update), **self._of_parameters(update, given), **given}
         return {PREFIX + name: known.get(name) for name in PARTS}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from rl_lab.monitor.distributions import Floats
+from rl_lab.monitor.measure.distributions import Floats
 
 BYTES = 64 * 2**20
 """Memory for the copies of one update; beyond it every second one is dropped, and every second step skipped."""

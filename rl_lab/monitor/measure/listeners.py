@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rl_lab.monitor.clipping import ClipListener
-from rl_lab.monitor.gradients import GradientRecorder, Gradients, is_of_value
-from rl_lab.monitor.path import PathRecorder
+from rl_lab.monitor.measure.clipping import ClipListener
+from rl_lab.monitor.measure.gradients import GradientRecorder, Gradients, is_of_value
+from rl_lab.monitor.measure.path import PathRecorder
 
 
 class Heard(NamedTuple):

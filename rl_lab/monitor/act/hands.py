@@ -5,7 +5,7 @@ from typing import Protocol
 from rl_lab.monitor.event import Event
 from rl_lab.monitor.guard import Saved, Shrunk
 from rl_lab.monitor.quantities import NotApplicable
-from rl_lab.monitor.recorder import Recorder
+from rl_lab.monitor.record.recorder import Recorder
 
 WHY = "only stable-baselines3's on-policy algorithms let go of an update from outside"
 

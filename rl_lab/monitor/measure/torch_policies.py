@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributions, nn
 
-from rl_lab.monitor.distributions import Categorical, Distribution, Floats, Gaussian
+from rl_lab.monitor.measure.distributions import Categorical, Distribution, Floats, Gaussian
 
 Torch = distributions.Distribution | Sequence[distributions.Distribution]
 

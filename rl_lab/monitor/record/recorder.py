@@ -8,11 +8,11 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
-from rl_lab.monitor import provenance
+from rl_lab.monitor.detect.precursors import Precursor
 from rl_lab.monitor.event import Event, Finding
-from rl_lab.monitor.precursors import Precursor
-from rl_lab.monitor.run_directory import RunDirectoryError, RunWriter, process_identity
-from rl_lab.monitor.wandb_run import WandbRun, Wish, open_run
+from rl_lab.monitor.record import provenance
+from rl_lab.monitor.record.run_directory import RunDirectoryError, RunWriter, process_identity
+from rl_lab.monitor.record.wandb_run import WandbRun, Wish, open_run
 
 
 class Recorder:

@@ -1,0 +1,1 @@
+"""What guards can do to a training, and who asks them."""

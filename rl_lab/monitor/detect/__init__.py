@@ -1,0 +1,1 @@
+"""What detectors judge by: usual bands, ranges, growth, standing, and what left its band beforehand."""
