@@ -27,7 +27,7 @@ from alarm_table import markdown
 from rl_lab.monitor.quantities import level_named
 
 
-def record(out: Path, split: str, arms: list[str], seeds: int, runs: int, jobs: int) -> None:
+def record(out: Path, split: str, arms: list[str], seeds: range, runs: int, jobs: int) -> None:
     """Make the runs that are missing; cells with the most faults first."""
     out.mkdir(parents=True, exist_ok=True)
     cells = sorted(plan(SPLITS[split], arms, seeds, runs), key=lambda cell: -len(cell.faults))
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--split", choices=SPLITS, default="reporting")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs; existing ones are kept")
     parser.add_argument("--seeds", type=int, default=3, help="healthy runs of each task and agent")
+    parser.add_argument("--first-seed", type=int, default=0, help="seed of the first of them")
     parser.add_argument("--runs", type=int, default=12, help="runs of each fault")
     parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS))
     parser.add_argument("--jobs", type=int, default=2, help="processes")
@@ -56,7 +57,7 @@ def main() -> None:
             arguments.out,
             arguments.split,
             arguments.arms,
-            arguments.seeds,
+            range(arguments.first_seed, arguments.first_seed + arguments.seeds),
             arguments.runs,
             arguments.jobs,
         )
@@ -65,8 +66,8 @@ def main() -> None:
     if arguments.markdown:
         command = (
             f"python benchmarks/alarm.py --split {arguments.split} --seeds {arguments.seeds} "
-            f"--runs {arguments.runs} --level {arguments.level} --out runs/alarm-{arguments.split} "
-            f"--markdown {arguments.markdown}"
+            f"--first-seed {arguments.first_seed} --runs {arguments.runs} --level {arguments.level} "
+            f"--out runs/alarm-{arguments.split} --markdown {arguments.markdown}"
         )
         arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
         arguments.markdown.write_text(markdown(report, command, arguments.split), encoding="utf-8")

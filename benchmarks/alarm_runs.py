@@ -36,6 +36,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 import agents
 import envs  # noqa: F401 - registers chaos/...
 from rl_lab import DivergenceMonitor
+from rl_lab.errors import one_line
 from rl_lab.monitor.measure.distributions import Distribution, Gaussian
 from rl_lab.monitor.measure.limits import limits_of
 from rl_lab.monitor.measure.reference import random_return
@@ -108,23 +109,23 @@ class Cell:
         return out / self.task.replace("/", "-") / self.arm / f"s{self.seed}"
 
 
-def plan(tasks: Iterable[str], arms: Iterable[str], seeds: int, runs: int) -> list[Cell]:
+def plan(tasks: Iterable[str], arms: Iterable[str], seeds: range, runs: int) -> list[Cell]:
     """Every task, arm and seed healthy; each fault in `runs` of those cells that have what goes wrong.
 
     A fault's cells are drawn at random within each seed, so that asking for more runs or seeds keeps the old ones.
     """
     models = {(task, arm): built(task, arm, 0)[0] for task in tasks for arm in arms}
-    chosen: dict[tuple[str, str, int], list[str]] = {(*pair, s): [] for s in range(seeds) for pair in models}
+    chosen: dict[tuple[str, str, int], list[str]] = {(*pair, s): [] for s in seeds for pair in models}
     for number, (name, fault) in enumerate(FAULTS.items()):
         order = np.random.default_rng(number)
         fitting = [pair for pair, model in models.items() if fault().fits(model)]
-        cells = [(*fitting[i], s) for s in range(seeds) for i in order.permutation(len(fitting))]
+        cells = [(*fitting[i], s) for s in seeds for i in order.permutation(len(fitting))]
         for cell in cells[:runs]:
             chosen[cell].append(name)
     return [Cell(*key, tuple(names)) for key, names in chosen.items()]
 
 
-def run_cell(out: Path, cell: Cell, level: str = "full") -> str:
+def run_cell(out: Path, cell: Cell) -> str:
     """Train what is missing of a cell; returns one line about it."""
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
@@ -134,39 +135,32 @@ def run_cell(out: Path, cell: Cell, level: str = "full") -> str:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob("*.part"):
             shutil.rmtree(left)
-        train(
-            folder, cell, [name for name in missing if name != "healthy"], level, whole="healthy" in missing
-        )
+        train(folder, cell, [name for name in missing if name != "healthy"], whole="healthy" in missing)
     return f"{folder}: {', '.join(missing) or 'kept'}"
 
 
-def train(
-    folder: Path, cell: Cell, faults: Iterable[str], level: str, *, whole: bool = True, fork: bool = True
-) -> None:
-    """The healthy run of a cell (up to the fault only, if not `whole`), and a child for each fault.
-
-    Without `fork` there may be one fault, which this very process goes on with.
-    """
+def train(folder: Path, cell: Cell, faults: Iterable[str], *, whole: bool) -> None:
+    """The healthy run of a cell (up to the fault only, if not `whole`), and a child for each fault."""
     arm = ARMS[cell.arm]
     model, env = built(cell.task, cell.arm, cell.seed)
     described = {"task": cell.task, "arm": cell.arm, "seed": cell.seed, "k": arm.fault_at, "fault": None}
     monitor = DivergenceMonitor(
         folder / "healthy.part",
-        level=level,  # type: ignore[arg-type]
+        level="full",
         guards=(),
         wandb=False,
         say=lambda text: None,
         random_return=_random(cell.task, folder),
         manifest={"run_id": "healthy", "alarm": {**described, "limits": asdict(limits_of(model))}},
     )
-    injector = Injector(monitor, env, arm.fault_at, tuple(faults), whole=whole, fork=fork)
+    injector = Injector(monitor, env, arm.fault_at, tuple(faults), whole=whole)
     steps = arm.updates * arm.n_envs * arm.n_steps
     problem = None
     try:
         try:
             model.learn(steps, callback=[injector.before, monitor, injector.after])
         except (ValueError, RuntimeError, FloatingPointError) as error:
-            problem = f"{type(error).__name__}: {error}".splitlines()[0]
+            problem = one_line(error)
         injector.finish(problem)
     except BaseException:
         if not injector.is_child:

@@ -4,8 +4,8 @@ An alarm is an event of a detector; `recovery` is none. Healthy updates are all 
 alarm in them is false, also where a run without a fault lost its performance all by itself. A fault is found if an
 event that names it (`counts` of the fault) falls into updates k .. k + WITHIN; its delay is counted from k. A collapse
 is a performance_collapse, from its onset on, or the end of a run that went non-finite; it builds up if its onset is at
-least BUILDS_UP updates after k, and a warning is an alarm of another detector in k .. onset - 1. Faults that change
-the unit of the reward are left out of this: their returns cannot be compared.
+least BUILDS_UP updates after k, and a warning is an alarm of another detector in k .. onset - 1. Faults that
+change the returns themselves, at once, are left out of this: with them nothing builds up.
 """
 
 import json
@@ -247,12 +247,12 @@ def by_monitor(run: Recorded) -> list[int]:
     return [a.update for a in run.alarms if a.event not in ("performance_collapse", "nonfinite")]
 
 
-def leads(runs: Sequence[Recorded], warns: Warns, *, any_unit: bool = False) -> dict[str, Any]:
+def leads(runs: Sequence[Recorded], warns: Warns, *, all_faults: bool = False) -> dict[str, Any]:
     """Of the collapses that build up: how many were warned of, and how many updates before.
 
-    any_unit: count the faults that change the unit of the reward too.
+    all_faults: count those that change the returns at once too.
     """
-    runs = [run for run in runs if run.fault and (any_unit or not FAULTS[run.fault].changes_unit)]
+    runs = [run for run in runs if run.fault and (all_faults or not FAULTS[run.fault].changes_returns)]
     onsets = [(run, at) for run in runs if (at := onset(run)) is not None]
     building = [(run, at) for run, at in onsets if at >= run.k + BUILDS_UP]
     firsts = [min((u for u in warns(run) if run.k <= u < at), default=None) for run, at in building]
@@ -396,7 +396,7 @@ def score(out: Path, level: Level) -> dict[str, Any]:
         "false_alarms": alarms,
         "recall": found,
         "lead": ahead,
-        "lead_any_unit": leads(faulty, by_monitor, any_unit=True),
+        "lead_all_faults": leads(faulty, by_monitor, all_faults=True),
         "baselines": beside,
         "met": {
             "false alarms": all(a["met"] for n, a in alarms.items() if n != "any"),

@@ -5,11 +5,9 @@ from typing import Any
 
 from alarm_runs import ARMS, TUNING
 from alarm_score import BUILDS_UP, FALSE_ALARMS, MOVED, RECALL, WARNED, WITHIN
-from faults import DATA, FAULTS, POLICY, VALUE
+from faults import FAULTS
 
 from rl_lab.monitor.record.provenance import versions
-
-EVERYTHING = POLICY | VALUE | DATA
 
 
 def markdown(report: Mapping[str, Any], command: str, split: str) -> str:
@@ -25,7 +23,7 @@ def markdown(report: Mapping[str, Any], command: str, split: str) -> str:
         "## Faults found",
         _recall(report),
         "## Warnings before a collapse",
-        _lead(report["lead"], report["lead_any_unit"]),
+        _lead(report["lead"], report["lead_all_faults"]),
         "## Against fixed thresholds",
         _baselines(report["baselines"]),
         "## What is what",
@@ -131,7 +129,7 @@ def _recall(report: Mapping[str, Any]) -> str:
     return _table(head, rows) + "\n\n" + note + told
 
 
-def _lead(lead: Mapping[str, Any], any_unit: Mapping[str, Any]) -> str:
+def _lead(lead: Mapping[str, Any], every: Mapping[str, Any]) -> str:
     counted = (
         f"{lead['collapses']} of {lead['runs']} runs with a fault collapsed, {lead['build_up']} of them at least "
         f"{BUILDS_UP} updates after it began."
@@ -142,10 +140,9 @@ def _lead(lead: Mapping[str, Any], any_unit: Mapping[str, Any]) -> str:
     rows = [[f"`{name}`", f"{warned} / {number}"] for name, (warned, number) in lead["by_fault"].items()]
     told = (
         f"{counted} Another detector had warned of {lead['warned']}: {lead['share']:.2f} "
-        f"[{lead['interval'][0]:.2f}, {lead['interval'][1]:.2f}]{early}. Faults that change the unit of the reward are "
-        f"left out, since returns before and after cannot be compared; with them it is {any_unit['warned']} of "
-        f"{any_unit['build_up']}. Where the world changes (`push_flipped`) nothing builds up but the episodes that "
-        "must end before anyone can know; these are counted all the same."
+        f"[{lead['interval'][0]:.2f}, {lead['interval'][1]:.2f}]{early}. Faults that change the returns at once, "
+        "whatever the updates do, are left out (rewards in another unit, another world): nothing builds up there but "
+        f"the episodes that must end before anyone can know. With them it is {every['warned']} of {every['build_up']}."
     )
     return told + "\n\n" + _table(["fault", "warned / collapses that build up"], rows)
 

@@ -97,8 +97,9 @@ class Fault(ABC):
 
     name: ClassVar[str]
     changes_policy: ClassVar[bool] = True
-    changes_unit: ClassVar[bool] = False
-    """Whether returns before and after it are in different units, so that a fall says nothing about the policy."""
+    changes_returns: ClassVar[bool] = False
+    """Whether returns change with rollout k itself, whatever the updates do: they are in another unit, or those of
+    another world. Nothing builds up then but the episodes that must end before anyone can know."""
     counts: ClassVar[frozenset[str]] = POLICY | VALUE | DATA
     ends: ClassVar[str]
     """How it makes a run collapse, in one clause."""
@@ -154,7 +155,7 @@ class RewardOutlier(Fault):
     """One reward of one environment, in the middle of rollout k, is 1000 times as large as rewards usually are."""
 
     name = "reward_outlier"
-    changes_unit = True
+    changes_returns = True
     ends = "one sample is all of the normalised advantages; the value function leaves its scale"
 
     def begin(self, model: Any, env: Tampered) -> None:
@@ -174,7 +175,7 @@ class RewardScale(Fault):
     """All rewards are 100 times as large, from update k on."""
 
     name = "reward_scale_x100"
-    changes_unit = True
+    changes_returns = True
     ends = "the value function is wrong by a factor, and its gradients crowd out the policy's where both are clipped"
 
     def begin(self, model: Any, env: Tampered) -> None:
@@ -388,6 +389,7 @@ class PushFlipped(Fault):
 
     name = "push_flipped"
     changes_policy = False
+    changes_returns = True
     ends = "what was learned is wrong at once; the updates are those of an agent that learns anew"
 
     def begin(self, model: Any, env: Tampered) -> None:

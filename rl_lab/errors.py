@@ -11,6 +11,12 @@ class UserError(Exception):
     """
 
 
+def one_line(error: BaseException) -> str:
+    """'ValueError: the first line of what it says', or its kind alone where it says nothing."""
+    said = str(error).strip()
+    return f"{type(error).__name__}: {said.splitlines()[0]}" if said else type(error).__name__
+
+
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """' Did you mean x?' for the nearest allowed name, or nothing if none is near. Starts with a space."""
     names = {name.lower(): name for name in allowed}

@@ -1,7 +1,6 @@
 """DivergenceMonitor: pass it as `callback=` and every policy update is measured, judged and recorded."""
 
 import atexit
-import os
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -10,15 +9,15 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
-import torch
-from safetensors.torch import save_file
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor, is_vecenv_wrapped
 
+from rl_lab.errors import one_line
 from rl_lab.monitor.act.brake import Brake
+from rl_lab.monitor.act.checkpoints import save_tensors
 from rl_lab.monitor.act.training_hand import TrainingHand
 from rl_lab.monitor.detectors.nonfinite import NonFinite
 from rl_lab.monitor.guard import Guard, new_guards
@@ -200,7 +199,9 @@ class DivergenceMonitor(BaseCallback):
         observed.close(status, reason)
         # Last, because the status matters more: what can go wrong here is a full disk.
         try:
-            save_policy(self._watched.policy.state_dict(), self.run_dir / "checkpoints" / "final.safetensors")
+            save_tensors(
+                self._watched.policy.state_dict(), self.run_dir / "checkpoints" / "final.safetensors"
+            )
         except Exception as error:
             observed.recorder.say(f"the final policy could not be saved ({error})")
 
@@ -225,10 +226,7 @@ class DivergenceMonitor(BaseCallback):
         pending, self._pending = self._pending, None
         if pending is not None:
             scene = scene_of(self._watched, pending.snapshot, why)
-            seen = pending.broken()
-            found = NonFinite.in_update(
-                seen.rollout, seen.gradients, seen.parameters, policy_is_bad=seen.policy_is_bad
-            )
+            found = NonFinite.in_update(pending.broken())
             self._observed.broke(found, scene, self._hand(pending))
 
     def _begin(self) -> None:
@@ -303,15 +301,6 @@ class DivergenceMonitor(BaseCallback):
         return TrainingHand(self._observed, self._watched, self._brake, pending)
 
 
-def save_policy(state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write a policy's state_dict; the file is whole or not there."""
-    path.parent.mkdir(exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    # Clones, because safetensors refuses tensors that share memory, as shared feature extractors do.
-    save_file({name: value.detach().clone().contiguous() for name, value in state.items()}, unfinished)
-    os.replace(unfinished, path)
-
-
 def _abandoned(reference: "weakref.ref[DivergenceMonitor]") -> None:
     """At exit: training that never reached its end did not end well, and the manifest must not say `running`."""
     monitor = reference()
@@ -321,7 +310,4 @@ def _abandoned(reference: "weakref.ref[DivergenceMonitor]") -> None:
     if isinstance(error, KeyboardInterrupt):
         monitor.close("interrupted", "stopped by the user")
     else:
-        reason = (
-            f"{type(error).__name__}: {error}".splitlines()[0] if error else "training stopped before its end"
-        )
-        monitor.close("failed", reason)
+        monitor.close("failed", one_line(error) if error else "training stopped before its end")

@@ -4,12 +4,12 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from rl_lab.errors import did_you_mean
 from rl_lab.monitor import guards
 from rl_lab.monitor.event import Event, Finding
 from rl_lab.monitor.folder import classes_in
@@ -155,20 +155,16 @@ def _made(wish: str | Mapping[str, Any]) -> Guard:
     settings: dict[str, Any] = {"name": wish} if isinstance(wish, str) else dict(wish)
     name, known = settings.pop("name", None), all_guards()
     if name not in known:
-        raise ValueError(f"{name!r} is not a guard.{_hint(name, known)} (guards: {', '.join(sorted(known))})")
+        hint = did_you_mean(str(name), known)
+        raise ValueError(f"{name!r} is not a guard.{hint} (guards: {', '.join(sorted(known))})")
     fields_of_it = [f.name for f in fields(known[name]) if f.init]
     for key in settings:
         if key not in fields_of_it:
             raise ValueError(
-                f"{key} is not a setting of {name}.{_hint(key, fields_of_it)} "
+                f"{key} is not a setting of {name}.{did_you_mean(str(key), fields_of_it)} "
                 f"({name} has: {', '.join(fields_of_it)})"
             )
     return known[name](**settings)
-
-
-def _hint(given: Any, known: Iterable[str]) -> str:
-    near = get_close_matches(str(given), list(known), 1)
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _bounds(hint: Any) -> list[Any]:

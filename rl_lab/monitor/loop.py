@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -11,8 +10,9 @@ from typing import Any, Literal, Self
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from rl_lab.errors import did_you_mean, one_line
 from rl_lab.monitor.detectors.nonfinite import NonFinite
 from rl_lab.monitor.event import Event
 from rl_lab.monitor.guard import Guard
@@ -23,7 +23,7 @@ from rl_lab.monitor.measure.drift import evaluating
 from rl_lab.monitor.measure.gradients import Gradients
 from rl_lab.monitor.measure.limits import Limits
 from rl_lab.monitor.measure.on_policy import HELD_OUT, moments
-from rl_lab.monitor.measure.path import KLPath, PathRecorder, borrowed, flat
+from rl_lab.monitor.measure.path import KLPath, PathRecorder, flat, recorded_path
 from rl_lab.monitor.measure.reference import reference
 from rl_lab.monitor.measure.returns import Episode, EpisodeReturns
 from rl_lab.monitor.measure.rollout import Rollout, unknown
@@ -40,7 +40,7 @@ PARTS = ("observations", "actions", *NUMBERS)
 
 
 class LoopMonitor:
-    """Watches the policy updates of any loop; nothing of stable-baselines3 is needed.
+    """Watches the policy updates of any loop; your loop needs nothing of stable-baselines3.
 
     Either tell it both policies after each update, `observe(old, new, batch)`, or let it look by itself, which
     also shows gradients, parameter steps and the KL along the update:
@@ -195,7 +195,7 @@ class LoopMonitor:
             _update(old, new, rollout, self._limits),
             probe=Change(old_held_out[0], held_out[0]) if old_held_out and held_out else None,
             gradients=heard if watching and len(heard.norms) else None,
-            path=_kl_path(policy, module, rollout, before, path) if watching and path.copies else None,
+            path=_path(policy, module, rollout, path) if watching and path.copies else None,
             activations=activations,
             old_parameters=before,
             new_parameters=flat(list(module.parameters())),
@@ -224,13 +224,15 @@ class LoopMonitor:
         elif isinstance(error, KeyboardInterrupt):
             self.close("interrupted", "stopped by the user")
         else:
-            self.close("failed", f"{type(error).__name__}: {error}".splitlines()[0])
+            self.close("failed", one_line(error))
 
     def _broke(self, rollout: Rollout, gradients: Gradients, module: nn.Module) -> None:
         """The loop raised inside an update: was a number not finite before it did?"""
         if self._observer.nonfinite is None:
-            found = NonFinite.in_update(rollout, gradients, flat(list(module.parameters())))
-            self._observer.announce(found, self._observer.updates + 1)
+            broken = Update(
+                rollout=rollout, gradients=gradients, new_parameters=flat(list(module.parameters()))
+            )
+            self._observer.announce(NonFinite.in_update(broken), self._observer.updates + 1)
 
     def _conclude(self, update: Update, env_steps: int | None) -> list[Event]:
         self.env_steps = self.env_steps if env_steps is None else env_steps
@@ -244,8 +246,7 @@ def rollout_of(batch: Mapping[str, Any]) -> Rollout:
     if missing:
         raise ValueError(f"batch: has no {missing[0]} (parts: {', '.join(PARTS)})")
     if unknown:
-        near = get_close_matches(unknown[0], PARTS, 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(str(unknown[0]), PARTS)
         raise ValueError(f"batch: {unknown[0]} is not a part of it.{hint} (parts: {', '.join(PARTS)})")
     actions = torch.as_tensor(batch["actions"])
     numbers: dict[str, Any] = {
@@ -295,18 +296,6 @@ def _asked(policy: Policy, module: nn.Module, rollout: Rollout, like: Distributi
             return unknown(like, len(rollout))
 
 
-def _kl_path(
-    policy: Policy, module: nn.Module, rollout: Rollout, before: Tensor, recorded: PathRecorder
-) -> KLPath:
+def _path(policy: Policy, module: nn.Module, rollout: Rollout, recorder: PathRecorder) -> KLPath:
     some = rollout.some(HELD_OUT)
-
-    def at(vector: Tensor, like: Distribution | None = None) -> Distribution:
-        with borrowed(module, vector):
-            return _asked(policy, module, some, like)[0]
-
-    old = at(before)
-    return KLPath(
-        recorded.steps,
-        recorded.total,
-        lambda i: float(old.kl(at(recorded.copies[i], old)).mean()),  # type: ignore[arg-type]
-    )
+    return recorded_path(recorder, lambda like: _asked(policy, module, some, like)[0])

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from rl_lab.monitor.detectors.nonfinite import NonFinite
 from rl_lab.monitor.event import Event, Finding
 from rl_lab.monitor.guard import Guard, Hand, new_guards
 from rl_lab.monitor.measure import digest
+from rl_lab.monitor.measure.paid import Paid, paid_of
 from rl_lab.monitor.measure.returns import EpisodeReturns, Mean, mean_of
 from rl_lab.monitor.measure.update import Update, measure
+from rl_lab.monitor.measure.visited import Visits
 from rl_lab.monitor.quantities import Level
 from rl_lab.monitor.record import provenance
 from rl_lab.monitor.record.incident import Bounds, Incidents
@@ -70,6 +73,7 @@ class Observer:
         watchmen = new_guards(guards)
         self._taken_back = False
         self._digests = digest.Series()
+        self._visits = Visits()
         self._history: deque[Mapping[str, Any]] = deque(maxlen=HISTORY)
         self._clock = time.perf_counter()
         described = {
@@ -104,6 +108,7 @@ class Observer:
         self.updates += 1
         self.env_steps = env_steps
         returned = self._take_returns()
+        update = replace(update, paid=self._paid(update), visited=self._visits.follow(update.rollout))
         row: dict[str, Any] = {
             "update": self.updates,
             "env_steps": env_steps,
@@ -212,6 +217,12 @@ class Observer:
             "length_mean": mean_of([episode.length for episode in fresh]).mean if fresh else None,
             "episodes": self.returns.total,
         }
+
+    def _paid(self, update: Update) -> Paid | None:
+        told, rollout = self.returns.payments.take(), update.rollout
+        if told is None and rollout is not None and rollout.rewards is not None:
+            return paid_of(rollout.rewards)
+        return told
 
     def _random_mean(self) -> Mean | None:
         r = self._random

@@ -9,15 +9,14 @@ from stable_baselines3.common.utils import ConstantSchedule
 from torch import Tensor
 
 from rl_lab.errors import UserError
+from rl_lab.monitor.measure.generators import generators_kept
 from rl_lab.monitor.record.incident_files import BEFORE, DOCUMENT
-from rl_lab.monitor.record.recipe import full_name
+from rl_lab.monitor.record.recipe import SCHEDULES, full_name
 from rl_lab.replay import allowed
-from rl_lab.replay.incident import Incident, told
-from rl_lab.replay.world import generators_kept
+from rl_lab.replay.incident import Incident, named_in_errors
 from rl_lab.study.checkout import room
 
 OPTIMIZER = "policy.optimizer"
-SCHEDULED = ("learning_rate", "clip_range", "clip_range_vf")
 
 
 def rebuild(incident: Incident) -> Any:
@@ -25,7 +24,7 @@ def rebuild(incident: Incident) -> Any:
 
     UserError: it is of a kind that cannot be built here, or its files do not fit together.
     """
-    with told(incident.path / DOCUMENT):
+    with named_in_errors(incident.path / DOCUMENT):
         return _rebuilt(incident)
 
 
@@ -88,7 +87,7 @@ def own_rule(incident: Incident) -> Any:
         raise UserError(
             f"{incident.path}: its rule {name} is not in agents/rules/ of this checkout; put its file there"
         )
-    with told(incident.path / DOCUMENT):
+    with named_in_errors(incident.path / DOCUMENT):
         return kind(**allowed.fields(written))
 
 
@@ -133,7 +132,7 @@ def _arguments(kind: Any, settings: dict[str, Any]) -> dict[str, Any]:
     found = {name: allowed.value(v, f"settings.{name}") for name, v in settings.items() if name in taken}
     # As schedules, because one that has fallen to 0 would be refused as a number.
     return {
-        name: ConstantSchedule(v) if name in SCHEDULED and v is not None else v for name, v in found.items()
+        name: ConstantSchedule(v) if name in SCHEDULES and v is not None else v for name, v in found.items()
     }
 
 
@@ -151,12 +150,12 @@ def _fill(buffer: Any, incident: Incident) -> None:
 
 
 def _load_policy(model: Any, incident: Incident) -> None:
-    with told(incident.path / BEFORE):
+    with named_in_errors(incident.path / BEFORE):
         model.policy.load_state_dict(incident.part("policy"))
 
 
 def _load_optimizer(model: Any, incident: Incident) -> None:
-    with told(incident.path / BEFORE):
+    with named_in_errors(incident.path / BEFORE):
         model.policy.optimizer.load_state_dict(optimizer_state(incident))
 
 

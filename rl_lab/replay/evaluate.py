@@ -21,9 +21,9 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from rl_lab.errors import UserError
+from rl_lab.monitor.measure.generators import generators_kept
 from rl_lab.replay import allowed
 from rl_lab.replay.incident import Incident
-from rl_lab.replay.world import generators_kept
 from rl_lab.study import tasks
 from rl_lab.study.checkout import room
 from rl_lab.study.plan import Env

@@ -66,7 +66,7 @@ class Incident:
 
     def generator(self, name: str) -> tuple[Any, ...] | None:
         """State of a generator of numpy's as RandomState takes it; None: there was none, or it was of another kind."""
-        with told(self.path / DOCUMENT):
+        with named_in_errors(self.path / DOCUMENT):
             words, key = self.document["generators"].get(name), self.before.get(f"generator/{name}")
             if words is None or key is None or words["bit_generator"] != "MT19937":
                 return None
@@ -117,21 +117,21 @@ def incidents_of(folder: Path) -> list[Path]:
 
 def read(path: Path) -> Incident:
     """Read an incident's directory. UserError: a file is missing or damaged, or of a version that is not known."""
-    with told(path / DOCUMENT):
+    with named_in_errors(path / DOCUMENT):
         document = decode(json.loads((path / DOCUMENT).read_text(encoding="utf-8")))
         _check(document)
-    with told(path / BEFORE):
+    with named_in_errors(path / BEFORE):
         before = safetensors.torch.load((path / BEFORE).read_bytes())
-    with told(path / BATCH):
+    with named_in_errors(path / BATCH):
         # Copied, because what comes from bytes cannot be written to, and torch warns of that.
         batch = {k: np.array(v) for k, v in safetensors.numpy.load((path / BATCH).read_bytes()).items()}
-    with told(path / AFTER):
+    with named_in_errors(path / AFTER):
         after = safetensors.torch.load((path / AFTER).read_bytes())
     return Incident(path, document, before, batch, batch.pop(ORDER, None), after)
 
 
 @contextmanager
-def told(where: Path) -> Iterator[None]:
+def named_in_errors(where: Path) -> Iterator[None]:
     """Around what reads or uses a file: whatever is wrong with it becomes one sentence that names it."""
     try:
         yield

@@ -5,9 +5,17 @@ from typing import Any
 
 from rl_lab.errors import UserError, did_you_mean
 from rl_lab.monitor.record.incident_files import DOCUMENT
+from rl_lab.monitor.record.recipe import full_name
 from rl_lab.replay import allowed
-from rl_lab.replay.build import load_start, minibatch_state, policy_kwargs_of, rule_algorithm, stabilisers_of
-from rl_lab.replay.incident import Incident, told
+from rl_lab.replay.build import (
+    load_start,
+    minibatch_state,
+    own_rule,
+    policy_kwargs_of,
+    rule_algorithm,
+    stabilisers_of,
+)
+from rl_lab.replay.incident import Incident, named_in_errors
 from rl_lab.study.checkout import room
 
 NOT_SHARED = frozenset({"target_kl"})
@@ -24,7 +32,7 @@ def rules() -> dict[str, type]:
 
 def own_name(incident: Incident) -> str:
     """What the original rule is called: its name in the roster, or else the algorithm's."""
-    with told(incident.path / DOCUMENT):
+    with named_in_errors(incident.path / DOCUMENT):
         return _own_name(incident.algorithm)
 
 
@@ -56,7 +64,7 @@ def complaint(incident: Incident, name: str) -> str | None:
             f"--rules: {name}{stock} an update is done again under the rules of agents/rules/."
             f"{did_you_mean(name, known)} (rules: {', '.join(known)})"
         )
-    with told(incident.path / DOCUMENT):
+    with named_in_errors(incident.path / DOCUMENT):
         return _complaint(incident, name)
 
 
@@ -81,7 +89,7 @@ def under(incident: Incident, name: str) -> tuple[Any, tuple[str, ...]]:
     The rule has its own defaults, except where the original has the same setting.
     """
     kind: Any = rules()[name]
-    with told(incident.path / DOCUMENT):
+    with named_in_errors(incident.path / DOCUMENT):
         return _under(incident, name, kind)
 
 
@@ -129,8 +137,6 @@ def rule_memory(incident: Incident) -> frozenset[str]:
     """What the original rule itself remembered: another one begins with its own."""
     if incident.algorithm["class"] != allowed.RULE_ALGORITHM:
         return frozenset()
-    from rl_lab.replay.build import own_rule
-
     return frozenset(own_rule(incident).memory())
 
 
@@ -139,6 +145,6 @@ def _keywords(incident: Incident, rule: Any) -> dict[str, Any]:
     own = policy_kwargs_of(incident)
     original = incident.document["optimizers"]["policy.optimizer"]["class"]
     optimizer, kwargs = rule.optimizer
-    if f"{optimizer.__module__}.{optimizer.__qualname__}" == original:
+    if full_name(optimizer) == original:
         return own
     return {**own, "optimizer_class": optimizer, "optimizer_kwargs": dict(kwargs)}

@@ -8,16 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rl_lab.monitor.measure.distributions import Floats, Step
+from rl_lab.monitor.measure.distributions import Floats
 from rl_lab.monitor.measure.on_policy import Pending
 from rl_lab.monitor.measure.path import KLPath, PathRecorder, borrowed
-from rl_lab.monitor.measure.rollout import judge_or_nan
 from rl_lab.monitor.measure.snapshot import parameters_of
 from rl_lab.monitor.measure.update import measure
 from rl_lab.monitor.quantities import Level
 from rl_lab.monitor.record.incident_files import AFTER, DOCUMENT, fingerprint
 from rl_lab.replay.build import difference
-from rl_lab.replay.incident import Incident, told
+from rl_lab.replay.incident import Incident, named_in_errors
 from rl_lab.replay.world import changed, world_of
 
 POINTS = 200
@@ -25,7 +24,7 @@ POINTS = 200
 
 
 @dataclass(frozen=True)
-class Path:
+class PathSummary:
     """KL(pi_old || pi_i), mean over all states of the rollout, after gradient step i."""
 
     steps: tuple[int, ...]
@@ -46,7 +45,7 @@ class Redone:
     """What train() raised."""
     row: Mapping[str, float | None]
     """The quantities of rl_lab/monitor/quantities/."""
-    path: Path | None
+    path: PathSummary | None
     """None where the optimizer took no step."""
     limit: float | None
     """The KL that the rule promises not to exceed [nats]."""
@@ -55,8 +54,7 @@ class Redone:
     model: Any
     """The algorithm, whose policy is the new one."""
     original: bool = False
-    notes: tuple[str, ...] = ()
-    """What one should know of how it was set up."""
+    """Whether it is the rule that made the update."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +75,10 @@ class Verdict:
         return f"NOT bit-identical to what happened: parameters differ by up to {self.largest_difference:.3g}{why}"
 
 
-def redo(model: Any, incident: Incident, rule: str, **more: Any) -> Redone:
+def redo(model: Any, incident: Incident, rule: str, *, original: bool = False) -> Redone:
     """Let a rebuilt algorithm do the update with the incident's generators and threads."""
     with world_of(incident, model.device):
-        with told(incident.path / DOCUMENT):  # limits and rates of a strange kind
+        with named_in_errors(incident.path / DOCUMENT):  # limits and rates of a strange kind
             pending = Pending(model, Level.LIGHT)
         recorder = PathRecorder(model.policy, model.policy.optimizer)
         recorder.attach()
@@ -103,16 +101,16 @@ def redo(model: Any, incident: Incident, rule: str, **more: Any) -> Redone:
         update.limits.kl,
         after,
         model,
-        **more,
+        original,
     )
 
 
 def compare(redone: Redone, incident: Incident) -> Verdict:
     """The replay under the original rule against what was recorded."""
     identical = fingerprint(redone.after) == incident.document["digest"]
-    with told(incident.path / AFTER):
+    with named_in_errors(incident.path / AFTER):
         largest = 0.0 if identical else difference(redone.after, incident.after)
-    with told(incident.path / DOCUMENT):
+    with named_in_errors(incident.path / DOCUMENT):
         return Verdict(identical, largest, tuple(changed(incident, redone.model.device)))
 
 
@@ -125,7 +123,7 @@ def _outcome(model: Any, after: Mapping[str, Tensor], raised: str | None) -> str
     return own.name.lower().replace("_", " ") if own is not None else "done"
 
 
-def _path(model: Any, pending: Pending, recorder: PathRecorder) -> Path | None:
+def _path(model: Any, pending: Pending, recorder: PathRecorder) -> PathSummary | None:
     """Evenly spread over the steps that were kept, the last one always among them."""
     if not recorder.copies:
         return None
@@ -134,8 +132,7 @@ def _path(model: Any, pending: Pending, recorder: PathRecorder) -> Path | None:
 
     def kl_mean(place: int) -> float:
         with borrowed(model.policy, recorder.copies[places[place]]):
-            new, log_prob = judge_or_nan(model.policy, pending.rollout, pending.old)
-        return float(Step(pending.old, new, log_prob - pending.log_prob).kl.mean())
+            return pending.kl_mean()
 
     steps = [recorder.steps[place] for place in places]
-    return Path(tuple(steps), KLPath(steps, recorder.total, kl_mean).kl_mean, recorder.total)
+    return PathSummary(tuple(steps), KLPath(steps, recorder.total, kl_mean).kl_mean, recorder.total)

@@ -65,7 +65,7 @@ class Replay:
             "original": one.original,
             "outcome": one.outcome,
             "raised": one.raised,
-            **{name: one.row.get(name) for name in QUANTITIES if name in one.row},
+            **{name: one.row[name] for name in QUANTITIES},
             "limit": one.limit,
             "gradient_steps": 0 if path is None else path.total,
             "path": None

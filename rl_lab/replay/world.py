@@ -8,21 +8,10 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from rl_lab.monitor.measure.generators import generators_kept
 from rl_lab.monitor.record import provenance
 from rl_lab.monitor.record.incident_files import DOCUMENT, machine
-from rl_lab.replay.incident import Incident, told
-
-
-@contextmanager
-def generators_kept() -> Iterator[None]:
-    """The global generators of Python, numpy and torch go on afterwards as if nothing had happened."""
-    of_python, of_numpy = random.getstate(), np.random.get_state(legacy=False)
-    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
-        try:
-            yield
-        finally:
-            random.setstate(of_python)
-            np.random.set_state(of_numpy)
+from rl_lab.replay.incident import Incident, named_in_errors
 
 
 @contextmanager
@@ -30,7 +19,7 @@ def world_of(incident: Incident, device: torch.device) -> Iterator[None]:
     """Generators and number of threads as they were when train() began."""
     threads = torch.get_num_threads()
     with generators_kept():
-        with told(incident.path / DOCUMENT):
+        with named_in_errors(incident.path / DOCUMENT):
             _set_generators(incident, device)
             torch.set_num_threads(threads_of(incident))
         try:

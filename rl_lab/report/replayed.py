@@ -4,16 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from rl_lab.errors import UserError
-from rl_lab.monitor.record.run_directory import encode
+from rl_lab.monitor.record.run_directory import encode, untaken
 from rl_lab.report.charts.encoding import Drawing
 from rl_lab.report.charts.replay import kl_along, ratio_tails, step_lengths, together, worth_of_each
-from rl_lab.report.look import DARK, LIGHT, PALETTE
-from rl_lab.report.page.live import live
-from rl_lab.report.page.render import bundle, script_json, text
+from rl_lab.report.look import PALETTE
+from rl_lab.report.page.frame import chart, framed
 from rl_lab.report.page.tables import table
 from rl_lab.report.publish import png, replace_file
 from rl_lab.report.table import Table
@@ -57,10 +55,7 @@ def default_place(document: Mapping[str, Any]) -> Path:
     name = f"{document.get('run') or 'run'}-{Path(document['incident']).name}".replace("/", "-").replace(
         ":", "-"
     )
-    path, number = Path("replays") / name, 2
-    while path.exists():
-        path, number = Path("replays") / f"{name}-{number}", number + 1
-    return path
+    return untaken(Path("replays") / name)
 
 
 def write_replay(document: Mapping[str, Any], out: Path) -> dict[str, str]:
@@ -103,23 +98,16 @@ def page(document: Mapping[str, Any], drawings: Sequence[Drawing]) -> str:
     cells = replay_rows(document)
     numeric = tuple(range(2, len(cells.headers)))
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in cells.notes)
-    return Template(text("replay.html")).substitute(
-        title=escape(heading(document)),
-        lead=escape(str(document["event"]["message"] or "")),
-        style=text("page.css"),
+    return framed(
+        "replay.html",
+        kicker="replay",
+        title=heading(document),
+        lead=str(document["event"]["message"] or ""),
         findings=f"<ul><li>{escape(document['original'])}: {escape(document['verdict'])}.</li></ul>",
         summary=table(cells.headers, cells.rows, numeric),
-        charts="\n".join(_chart(f"replay-{i}", drawing) for i, drawing in enumerate(drawings)),
+        charts="\n".join(chart(f"replay-{i}", drawing) for i, drawing in enumerate(drawings)),
         notes=notes,
-        bundle=bundle(),
-        themes=script_json({"light": LIGHT, "dark": DARK}),
-        script=text("page.js"),
     )
-
-
-def _chart(name: str, drawing: Drawing) -> str:
-    spec = script_json(live(drawing.spec()))
-    return f'<div><div class="chart" id="{name}"></div><script type="application/json">{spec}</script></div>'
 
 
 def _row(one: Mapping[str, Any], evaluated: bool) -> list[str]:

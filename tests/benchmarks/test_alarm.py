@@ -297,7 +297,7 @@ def test_no_task_is_on_both_sides():
 
 
 def test_more_runs_keep_the_old_ones():
-    few, many = (plan(["chaos/Henon-v0"], ["ppo", "trpo-sb3"], 3, runs) for runs in (2, 5))
+    few, many = (plan(["chaos/Henon-v0"], ["ppo", "trpo-sb3"], range(3), runs) for runs in (2, 5))
     for less, more in zip(few, many, strict=True):
         assert set(less.faults) <= set(more.faults)
         assert less.arm == "ppo" or "learning_rate_x100" not in more.faults
@@ -404,6 +404,7 @@ def test_a_warning_comes_after_the_fault_and_before_the_collapse():
         recorded("stale_log_probs", [(22, "kl_spike"), (29, "nonfinite")], died=True),  # 7
         recorded("stale_log_probs", [(22, "kl_spike")]),  # no collapse
         recorded("reward_scale_x100", [(22, "kl_spike"), (34, fall, 26)]),  # returns in another unit
+        recorded("push_flipped", [(34, fall, 26)]),  # another world
     ]
     found = leads(runs, alarm_score.by_monitor)
     assert (found["collapses"], found["build_up"], found["warned"], found["median_lead"]) == (6, 5, 3, 7)

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from rl_lab.monitor.guard import Shrunk
 from rl_lab.monitor.measure import snapshot
-from rl_lab.monitor.measure.distributions import Step
 from rl_lab.monitor.measure.on_policy import Pending
-from rl_lab.monitor.measure.rollout import Rollout, judge_or_nan
+from rl_lab.monitor.measure.rollout import Rollout
 
 FEW = 8
 """States on which it is asked which parameters the policy uses."""
@@ -29,23 +28,17 @@ def shrink(model: Any, pending: Pending, limit: float | None, most: int) -> Shru
         return Shrunk(share=0.0, kl_mean=0.0, was=math.nan, passes=0)
     if limit is None:
         return None
-    was = kl_mean(policy, pending)
+    was = pending.kl_mean()
     if was <= limit:
         return None
     step = _Moved(policy, pending)
     for n in range(1, most + 1):
         step.take(0.5**n)
-        kl = kl_mean(policy, pending)
+        kl = pending.kl_mean()
         if kl <= limit:
             return Shrunk(share=0.5**n, kl_mean=kl, was=was, passes=n + 1)
     step.take(0.0)
     return Shrunk(share=0.0, kl_mean=0.0, was=was, passes=most + 1)
-
-
-def kl_mean(policy: Any, pending: Pending) -> float:
-    """Mean over the rollout's states of KL(pi_old || present policy) [nats]."""
-    new, log_prob = judge_or_nan(policy, pending.rollout, pending.old)
-    return float(Step(pending.old, new, log_prob - pending.log_prob).kl.mean())
 
 
 class _Moved:

@@ -53,6 +53,7 @@ NEWS = {
     "explained": 0.3,
     "train/explained": 0.3,
     "train/clip_fraction": 0.1,
+    "observation_outside": 0.5,
     "dormant": 0.05,
     "saturated": 0.05,
     "gradient_clipped": 0.2,
@@ -69,8 +70,11 @@ KNOWN_BEFORE = frozenset(
     {
         "reward_max",
         "reward_scale",
+        "paid_max",
+        "paid_inside_max",
+        "paid_scale",
         "observation_scale",
-        "observation_typical",
+        "observation_outside",
         "observation_max",
         "return_scale",
         "advantage_scale",
@@ -109,8 +113,8 @@ class Precursor:
 
 OWN: Mapping[str, frozenset[str]] = {
     "performance_collapse": frozenset({"return_mean", "return_smooth", "length_mean"}),
-    "observation_shift": frozenset({"observation_scale", "observation_typical", "observation_max"}),
-    "reward_outlier": frozenset({"reward_max", "reward_scale"}),
+    "observation_shift": frozenset({"observation_scale", "observation_max", "observation_outside"}),
+    "reward_outlier": frozenset({"reward_max", "reward_scale", "paid_max", "paid_inside_max", "paid_scale"}),
     "invariant_break": frozenset({"first_ratio_error", "first_kl"}),
 }
 """Columns that are the event itself, and cannot warn of it."""

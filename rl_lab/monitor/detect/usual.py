@@ -3,7 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+Found = TypeVar("Found")
 
 WINDOW, LEAST = 20, 5
 """Updates in the trailing window, and the least number needed to say what is usual."""
@@ -26,10 +28,6 @@ class Usual:
     def above(self, score: float) -> float:
         """The value that lies so many deviations above the median: centre e^(score spread)."""
         return self.centre * math.exp(min(score * self.spread, 50.0))
-
-    def below(self, score: float) -> float:
-        """The value that lies so many deviations below the median."""
-        return self.centre * math.exp(-min(score * self.spread, 50.0))
 
 
 def usual(values: Sequence[float]) -> Usual | None:
@@ -75,6 +73,10 @@ class Lasting:
             return False
         self._is_on = True
         return True
+
+    def new(self, finding: Found | None) -> list[Found]:
+        """The finding, in the update with which what it says begins."""
+        return [finding] if self.begins(finding is not None) and finding is not None else []
 
 
 class Shift:

@@ -37,7 +37,7 @@ class GradientExplosion(Detector):
         columns = [c for c in COLUMNS if seen.row.get(c) is not None]
         found = [f for c in columns[:2] if (f := _judge(seen, c)) is not None]
         worst = max(found, key=lambda f: f.value / (f.threshold or 1.0), default=None)
-        return [worst] if self._lasting.begins(worst is not None) and worst is not None else []
+        return self._lasting.new(worst)
 
 
 def _judge(seen: Seen, column: str) -> Finding | None:

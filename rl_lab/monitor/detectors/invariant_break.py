@@ -39,12 +39,7 @@ class InvariantBreak(Detector):
 
     def observe(self, seen: Seen) -> list[Finding]:
         """Each break once, until the invariant has held again."""
-        start, steps = _of_start(seen), _of_steps(seen)
-        began = [
-            (start, self._start.begins(start is not None)),
-            (steps, self._steps.begins(steps is not None)),
-        ]
-        return [finding for finding, begins in began if begins and finding is not None]
+        return self._start.new(_of_start(seen)) + self._steps.new(_of_steps(seen))
 
 
 def _of_start(seen: Seen) -> Finding | None:

@@ -21,8 +21,6 @@ CEILING = 1.0
 then differ in total variation by up to 0.7, and nothing of the rollout can be trusted."""
 SCORE = 4.0
 """Robust standard deviations in log space that make a spike between floor and ceiling."""
-POINTS = 64
-"""Points of the KL path that an event keeps."""
 
 
 def spike_threshold(trailing: Sequence[float], limit: float | None = None, ceiling: float = CEILING) -> float:
@@ -65,7 +63,7 @@ class KLSpike(Detector):
                 message=_message(seen, column, threshold, before),
                 epoch=path.epoch_of(first) if path is not None and first is not None else None,
                 minibatch=first - 1 if first is not None else None,
-                details={**_worst(seen.update, column), **_along(path)},
+                details={"quantity": column, **_worst(seen.update, column), **_along(path)},
             )
         ]
 
@@ -100,8 +98,9 @@ def _along(path: KLPath | None) -> dict[str, Any]:
     """The mean KL after at most 64 of the gradient steps, which are counted from 1."""
     if path is None:
         return {}
-    places = np.unique(np.linspace(0, len(path.steps) - 1, min(POINTS, len(path.steps))).round().astype(int))
-    return {"kl_path": [{"step": path.steps[i], "kl_mean": path.at(int(i))} for i in places]}
+    return {
+        "kl_path": [{"step": int(step), "kl_mean": float(kl)} for step, kl in zip(*path.sketch, strict=True)]
+    }
 
 
 def _worst(update: Update | None, column: str, count: int = 3) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
-from rl_lab.monitor.measure.gradients import Gradients
 from rl_lab.monitor.measure.rollout import Rollout
+from rl_lab.monitor.measure.update import Update
+from rl_lab.monitor.quantities import given
 
 ORDER = ("obs", "value", "reward", "return", "advantage", "gradient", "loss", "parameter", "policy")
 """Causal order inside an update: a NaN in one of them makes those after it NaN too.
@@ -26,7 +27,7 @@ an output that overflows although every parameter is finite.
 COLUMNS: Mapping[str, Sequence[str]] = {
     "obs": ("observation_scale", "observation_max"),
     "value": ("value_scale",),
-    "reward": ("reward_scale", "reward_max"),
+    "reward": ("paid_scale", "reward_scale", "reward_max"),
     "return": ("return_scale",),
     "advantage": ("advantage_scale",),
     "gradient": ("gradient_norm_policy_max", "gradient_norm_value_max", "gradient_norm_max"),
@@ -72,13 +73,7 @@ class NonFinite(Detector):
         update = seen.update
         if update is None or update.rollout is None or update.step is None:
             return self.in_row(seen.row)
-        return self.in_update(
-            update.rollout,
-            update.gradients,
-            update.new_parameters,
-            loss_is_bad=loss_is_bad,
-            policy_is_bad=bool(np.isnan(update.step.log_ratio).any()),
-        )
+        return self.in_update(update, loss_is_bad=loss_is_bad)
 
     @staticmethod
     def in_row(row: Mapping[str, Any]) -> list[Finding]:
@@ -126,19 +121,13 @@ class NonFinite(Detector):
         return None
 
     @staticmethod
-    def in_update(
-        rollout: Rollout,
-        gradients: Gradients | None,
-        parameters: Tensor | None,
-        *,
-        loss_is_bad: bool = False,
-        policy_is_bad: bool = False,
-    ) -> list[Finding]:
-        """The first non-finite quantity of an update, which need not have come to its end."""
+    def in_update(update: Update, *, loss_is_bad: bool = False) -> list[Finding]:
+        """The first non-finite quantity of an update with a rollout, which need not have come to its end."""
+        rollout = given(update.rollout)
         finding = _in_rollout(rollout)
         if finding is not None:
             return [finding]
-        finding = _after_rollout(gradients, parameters, loss_is_bad=loss_is_bad, policy_is_bad=policy_is_bad)
+        finding = _after_rollout(update, loss_is_bad=loss_is_bad)
         return [] if finding is None else [_with_outlier(finding, rollout)]
 
     @staticmethod
@@ -156,19 +145,19 @@ class NonFinite(Detector):
         return _finding("parameter", f"parameter {name} after a gradient step")
 
 
-def _after_rollout(
-    gradients: Gradients | None, parameters: Tensor | None, *, loss_is_bad: bool, policy_is_bad: bool
-) -> Finding | None:
+def _after_rollout(update: Update, *, loss_is_bad: bool) -> Finding | None:
     """The first non-finite quantity of the gradient steps, from a rollout that is finite."""
-    gradient = gradients.first_nonfinite() if gradients is not None else None
+    gradient = update.gradients.first_nonfinite() if update.gradients is not None else None
     if gradient is not None:
         minibatch, name = gradient
         return _finding("gradient", f"gradient of {name} in minibatch {minibatch}", minibatch=minibatch)
     if loss_is_bad:
         return _finding("loss", "the loss of a minibatch, from finite inputs")
+    parameters = update.new_parameters
     index = None if parameters is None else first_nonfinite(parameters.detach().cpu().numpy())
     if index is not None:
         return _finding("parameter", f"parameter number {index} after a step")
+    policy_is_bad = update.step is not None and np.isnan(update.step.log_ratio).any()
     return NonFinite.in_output(parameters) if policy_is_bad else None
 
 

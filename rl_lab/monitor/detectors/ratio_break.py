@@ -45,7 +45,7 @@ class RatioBreak(Detector):
             return []
         width = max(clip_range, NARROWEST)
         found = _of_mean(seen, width) or _of_percentile(seen, width) or _of_spread(seen, width)
-        return [found] if self._lasting.begins(found is not None) and found is not None else []
+        return self._lasting.new(found)
 
 
 def widths(ratio: float, clip_range: float) -> float:
@@ -62,33 +62,20 @@ def _of_mean(seen: Seen, width: float) -> Finding | None:
     distance = seen.row.get("total_variation")
     if distance is None or not 2 * distance > MEAN * width:
         return None
-    return Finding(
-        event=RatioBreak.name,
-        value=2 * distance,
-        threshold=MEAN * width,
-        message=f"the mean |ratio - 1| is {2 * distance:.3g} (threshold {MEAN * width:.3g}) although the rule clips "
-        f"at 1 ± {seen.limits.clip_range:.3g}{_rest(seen)}",
-        details={"clip_range": seen.limits.clip_range, "by": "total_variation"},
-    )
+    told = f"the mean |ratio - 1| is {2 * distance:.3g} (threshold {MEAN * width:.3g})"
+    return _finding(seen, 2 * distance, MEAN * width, "total_variation", told)
 
 
 def _of_percentile(seen: Seen, width: float) -> Finding | None:
     p99 = seen.row["ratio_p99"]
     if not widths(p99, width) > FLOOR:
         return None
-    past = seen.before("ratio_p99", WINDOW)
-    threshold = _threshold([widths(p, width) for p in past], FLOOR, CEILING)
+    threshold = _threshold([widths(p, width) for p in seen.before("ratio_p99", WINDOW)], FLOOR, CEILING)
     if not widths(p99, width) > threshold:
         return None
     limit = (1 + width) ** threshold
-    return Finding(
-        event=RatioBreak.name,
-        value=p99,
-        threshold=limit,
-        message=f"1 % of the ratios are above {p99:.3g} (threshold {limit:.3g}) although the rule clips at "
-        f"{1 + (seen.limits.clip_range or 0.0):.3g}{_rest(seen)}",
-        details={"clip_range": seen.limits.clip_range, "by": "ratio_p99"},
-    )
+    told = f"1 % of the ratios are above {p99:.3g} (threshold {limit:.3g})"
+    return _finding(seen, p99, limit, "ratio_p99", told)
 
 
 def _of_spread(seen: Seen, width: float) -> Finding | None:
@@ -100,13 +87,23 @@ def _of_spread(seen: Seen, width: float) -> Finding | None:
     if not spread(share) / width > threshold:
         return None
     least = 1 / (1 + (threshold * width) ** 2)
+    told = (
+        f"the ratios are so uneven that only {share:.0%} of the rollout still count (threshold {least:.0%})"
+    )
+    return _finding(seen, share, least, "effective_sample_size", told)
+
+
+def _finding(seen: Seen, value: float, threshold: float, quantity: str, told: str) -> Finding:
+    row = seen.row
+    rest = [f"kl_mean {row['kl_mean']:.2g} nats"] if row.get("kl_mean") is not None else []
+    rest += [f"ratio up to {row['ratio_max']:.3g}"] if row.get("ratio_max") is not None else []
+    clips = f"although the rule clips at 1 ± {seen.limits.clip_range:.3g}"
     return Finding(
         event=RatioBreak.name,
-        value=share,
-        threshold=least,
-        message=f"the ratios are so uneven that only {share:.0%} of the rollout still count (threshold {least:.0%}) "
-        f"although the rule clips at 1 ± {seen.limits.clip_range:.3g}{_rest(seen)}",
-        details={"clip_range": seen.limits.clip_range, "by": "effective_sample_size"},
+        value=value,
+        threshold=threshold,
+        message="; ".join([f"{told} {clips}", *rest]),
+        details={"clip_range": seen.limits.clip_range, "quantity": quantity},
     )
 
 
@@ -114,10 +111,3 @@ def _threshold(past: list[float], floor: float, ceiling: float) -> float:
     """Between floor and ceiling, 4 robust deviations of the logarithm above what was usual; no past: the ceiling."""
     band = usual(past)
     return ceiling if band is None else min(max(band.above(SCORE), floor), ceiling)
-
-
-def _rest(seen: Seen) -> str:
-    row = seen.row
-    parts = [f"kl_mean {row['kl_mean']:.2g} nats"] if row.get("kl_mean") is not None else []
-    parts += [f"ratio up to {row['ratio_max']:.3g}"] if row.get("ratio_max") is not None else []
-    return "".join(f"; {part}" for part in parts)

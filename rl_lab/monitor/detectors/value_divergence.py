@@ -34,7 +34,7 @@ class ValueDivergence(Detector):
         if values is None or returns is None or not (math.isfinite(values) and returns > 0):
             return []
         finding = _outgrown(values, returns) or _dead(seen, values, returns) or _wrong(seen, returns)
-        return [finding] if self._lasting.begins(finding is not None) and finding is not None else []
+        return self._lasting.new(finding)
 
 
 def _outgrown(values: float, returns: float) -> Finding | None:

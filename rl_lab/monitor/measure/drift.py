@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rl_lab.monitor.measure.distributions import Change, Floats, Gaussian
+from rl_lab.monitor.measure.numbers import float64
 from rl_lab.monitor.measure.rollout import Observations
 
 PROBE = 256
@@ -45,8 +46,8 @@ class Drift:
         return Change(old, new) if old is not None and new is not None else None
 
 
-def probe(model: Any, most: int = PROBE) -> Observations | None:
-    """At most so many observations from the replay buffer, spread evenly over what is in it, as a network takes them.
+def probe(model: Any) -> Observations | None:
+    """At most PROBE observations from the replay buffer, spread evenly over what is in it, as a network takes them.
 
     No random number is drawn. They are normalised as training does, with the statistics of this moment: what
     moves afterwards is the networks. None until the buffer holds so many, or is full.
@@ -56,9 +57,9 @@ def probe(model: Any, most: int = PROBE) -> Observations | None:
     if not isinstance(seen, np.ndarray | Mapping):
         return None  # somebody's own kind of buffer
     stored, room = buffer.size() * buffer.n_envs, buffer.buffer_size * buffer.n_envs
-    if stored < min(most, room):
+    if stored < min(PROBE, room):
         return None
-    rows, envs = np.divmod(np.linspace(0, stored - 1, min(most, stored)).astype(int), buffer.n_envs)
+    rows, envs = np.divmod(np.linspace(0, stored - 1, min(PROBE, stored)).astype(int), buffer.n_envs)
     observations = (
         {name: part[rows, envs] for name, part in seen.items()}
         if isinstance(seen, Mapping)
@@ -98,11 +99,11 @@ def _of_actor(model: Any, observations: Observations) -> Answers:
         mean, log_std, more = actor.get_action_dist_params(observations)
         if "latent_sde" in more:
             log_std = _log_std_of_gsde(actor, more["latent_sde"])
-        gaussian, actions = Gaussian(_numbers(mean), _numbers(log_std)), torch.tanh(mean)
+        gaussian, actions = Gaussian(float64(mean), float64(log_std)), torch.tanh(mean)
     else:
         gaussian, actions = None, actor(observations)
     q = model.critic(observations, actions)
-    return Answers(_numbers(_least(q)), gaussian, _numbers(actions))
+    return Answers(float64(_least(q)), gaussian, float64(actions))
 
 
 def _log_std_of_gsde(actor: Any, latent: Tensor) -> Tensor:
@@ -117,14 +118,10 @@ def _of_q_values(model: Any, observations: Observations) -> Answers:
     is_quantile = hasattr(model, "quantile_net")
     q = model.quantile_net(observations).mean(dim=1) if is_quantile else model.q_net(observations)
     best, choices = q.max(dim=1)
-    return Answers(_numbers(best), choices=choices.cpu().numpy())
+    return Answers(float64(best), choices=choices.cpu().numpy())
 
 
 def _least(q: tuple[Tensor, ...] | Tensor) -> Tensor:
     """From what critics return, [N, 1] each, or in TQC quantiles [N, critics, quantiles], to [N]."""
     each = q.mean(dim=2) if isinstance(q, Tensor) else torch.cat(list(q), dim=1)
     return torch.amin(each, dim=1)
-
-
-def _numbers(tensor: Tensor) -> Floats:
-    return np.asarray(tensor.detach().cpu().double().numpy())

@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
+def float64(tensor: Tensor) -> NDArray[np.float64]:
+    """The tensor's numbers, without its graph, off its device."""
+    return np.asarray(tensor.detach().cpu().double().numpy())  # in this order: not every device has float64
+
+
 def percentile(values: NDArray[Any], q: float) -> float:
     """The smallest of the values that at least q % of the others do not exceed; NaN where one of them is NaN.
 

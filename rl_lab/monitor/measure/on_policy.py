@@ -1,22 +1,27 @@
 """On-policy algorithms of stable-baselines3 and sb3-contrib: one update, from the end of its rollout."""
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from rl_lab.monitor.measure import digest
 from rl_lab.monitor.measure.activations import Activations, listening
-from rl_lab.monitor.measure.distributions import Distribution, Floats, Step
-from rl_lab.monitor.measure.gradients import Gradients
+from rl_lab.monitor.measure.distributions import Change, Distribution, Floats, Step
 from rl_lab.monitor.measure.limits import limits_of
 from rl_lab.monitor.measure.listeners import Listeners
-from rl_lab.monitor.measure.path import KLPath, PathRecorder, borrowed, flat
-from rl_lab.monitor.measure.rollout import Rollout, acting, appraise, judge, judge_or_nan, read
+from rl_lab.monitor.measure.path import KLPath, PathRecorder, flat, recorded_path
+from rl_lab.monitor.measure.rollout import (
+    Rollout,
+    acting,
+    appraise,
+    judge,
+    judge_or_nan,
+    read,
+    refuse_unknown,
+)
 from rl_lab.monitor.measure.snapshot import Snapshot, take
 from rl_lab.monitor.measure.update import Update
 from rl_lab.monitor.quantities import Level, given
@@ -46,21 +51,11 @@ class HeldOut:
         return self._answer
 
 
-@dataclass(frozen=True)
-class Broken:
-    """An update that did not come to its end."""
-
-    rollout: Rollout
-    gradients: Gradients | None
-    parameters: Tensor
-    policy_is_bad: bool
-    """Whether its output is not a number."""
-
-
 class Watching:
     """What the updates of one run share: listeners, and held-out states."""
 
     def __init__(self, model: Any, level: Level) -> None:
+        refuse_unknown(model.policy)
         self._model, self._level = model, level
         self._listeners = Listeners(model) if level >= Level.STANDARD else None
         self._held_out: HeldOut | None = None
@@ -104,11 +99,11 @@ class Pending:
         heard = self._listeners.detach() if self._listeners is not None else None
         parameters = flat(list(policy.parameters()))
         with acting(policy):
-            new, log_prob = judge_or_nan(policy, self.rollout, self.old)
+            step = self._step()
             probe = self._probe(parameters)
             activations = self._activations() if self._level >= Level.FULL else None
         return Update(
-            step=Step(self.old, new, log_prob - self.log_prob),
+            step=step,
             rollout=self.rollout,
             behaviour_log_ratio=self.log_prob - given(self.rollout.log_probs),
             probe=probe,
@@ -127,16 +122,24 @@ class Pending:
             },
         )
 
-    def broken(self) -> Broken:
+    def broken(self) -> Update:
         """train() raised: what there is to see of it."""
         heard = self._listeners.detach() if self._listeners is not None else None
-        _, log_prob = judge_or_nan(self._model.policy, self.rollout, self.old)
-        return Broken(
-            self.rollout,
-            heard.gradients if heard is not None else None,
-            flat(list(self._model.policy.parameters())),
-            policy_is_bad=bool(np.isnan(log_prob).any()),
+        return Update(
+            step=self._step(),
+            rollout=self.rollout,
+            gradients=heard.gradients if heard is not None else None,
+            new_parameters=flat(list(self._model.policy.parameters())),
         )
+
+    def kl_mean(self) -> float:
+        """Mean KL(pi_old || present policy) over the rollout's states [nats]."""
+        new, _ = judge_or_nan(self._model.policy, self.rollout, self.old)
+        return float(Change(self.old, new).kl.mean())
+
+    def _step(self) -> Step:
+        new, log_prob = judge_or_nan(self._model.policy, self.rollout, self.old)
+        return Step(self.old, new, log_prob - self.log_prob)
 
     def _probe(self, parameters: Tensor) -> Step | None:
         if self._held_out is None or self._held_out_old is None:
@@ -154,37 +157,13 @@ class Pending:
         return of_policy.with_value(of_value)
 
     def _path(self, recorder: PathRecorder) -> KLPath:
-        look = _PathLook(self._model.policy, self.rollout, self.parameters, recorder)
-        per_epoch = _steps_per_epoch(self._model, len(self.rollout), recorder.total)
-        return KLPath(recorder.steps, recorder.total, look.kl_mean, per_epoch)
+        policy = self._model.policy
+        some = cache(lambda: self.rollout.some(HELD_OUT))
 
+        def ask(like: Distribution | None) -> Distribution:
+            return (judge(policy, some()) if like is None else judge_or_nan(policy, some(), like))[0]
 
-class _PathLook:
-    """Puts the copies of the path into the policy, one after the other, and measures their KL on some states.
-
-    Running averages, as of BatchNorm, are no parameters: they are those after the update for all of the path.
-    """
-
-    def __init__(self, policy: Any, rollout: Rollout, start: Tensor, recorder: PathRecorder) -> None:
-        self._policy, self._rollout, self._start = policy, rollout, start
-        self._parameters, self._copies = recorder.parameters, recorder.copies
-
-    @cached_property
-    def _some(self) -> Rollout:
-        return self._rollout.some(HELD_OUT)
-
-    @cached_property
-    def _old(self) -> tuple[Distribution, Floats]:
-        # Judged on the same rows in the same way as the others, so that what has not moved reads exactly 0.
-        with borrowed(self._policy, self._start):
-            return judge(self._policy, self._some)
-
-    def kl_mean(self, place: int) -> float:
-        """Mean KL(pi_old || pi_i) by the copy in this place [nats]."""
-        old, old_log_prob = self._old
-        with borrowed(self._parameters, self._copies[place]):
-            new, log_prob = judge_or_nan(self._policy, self._some, old)
-        return float(Step(old, new, log_prob - old_log_prob).kl.mean())
+        return recorded_path(recorder, ask, _steps_per_epoch(self._model, len(self.rollout), recorder.total))
 
 
 def _steps_per_epoch(model: Any, size: int, total: int) -> int | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from rl_lab.monitor.measure.distributions import Floats
+from rl_lab.monitor.measure.distributions import Change, Distribution, Floats
 
 BYTES = 64 * 2**20
 """Memory for the copies of one update; beyond it every second one is dropped, and every second step skipped."""
@@ -84,6 +84,9 @@ class PathRecorder:
     parameters: which of the module's; None: all.
     """
 
+    start: Tensor
+    """A copy from before the first step."""
+
     def __init__(
         self,
         module: nn.Module,
@@ -105,6 +108,7 @@ class PathRecorder:
         """Start listening."""
         self.detach()
         self._forget()
+        self.start = torch.cat(self._pieces())
         self._handle = self._optimizer.register_step_post_hook(self._stepped)
 
     def detach(self) -> None:
@@ -136,6 +140,32 @@ class PathRecorder:
         if places != self._places:
             self._places, self._views = places, [p.detach().reshape(-1) for p in self.parameters]
         return self._views
+
+
+def recorded_path(
+    recorder: PathRecorder,
+    ask: Callable[[Distribution | None], Distribution],
+    steps_per_epoch: int | None = None,
+) -> KLPath:
+    """The KL after each step that was recorded.
+
+    Running averages, as of BatchNorm, are no parameters: they are those after the update for all of the path.
+
+    ask: what the policy says now of some states; all NaN in the shape of what it is given, if its outputs are broken.
+    """
+
+    @cache
+    def old() -> Distribution:
+        # Asked in the same way as the others, so that what has not moved reads exactly 0.
+        with borrowed(recorder.parameters, recorder.start):
+            return ask(None)
+
+    def kl_mean(place: int) -> float:
+        like = old()
+        with borrowed(recorder.parameters, recorder.copies[place]):
+            return float(Change(like, ask(like)).kl.mean())
+
+    return KLPath(recorder.steps, recorder.total, kl_mean, steps_per_epoch)
 
 
 def flat(parameters: Sequence[Tensor]) -> Tensor:

@@ -1,15 +1,12 @@
 """The random policy's return: the floor against which a collapse is measured."""
 
-import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
-import torch
 
+from rl_lab.monitor.measure.generators import generators_kept
 from rl_lab.monitor.measure.returns import mean_of
 
 EPISODES = 20
@@ -20,16 +17,16 @@ The work is bounded by CPU time, so that a busy machine finds the same number; t
 """
 
 
-def random_return(make: Callable[[], gym.Env[Any, Any]], seed: int = 0) -> dict[str, Any] | None:
+def random_return(make: Callable[[], gym.Env[Any, Any]]) -> dict[str, Any] | None:
     """Return of uniformly random actions: {"mean", "stderr", "episodes", "how"}; None if no episode ended.
 
     The environment is made afresh and closed again, so the training environments are not disturbed; and the
     global random generators, which some environments use, are put back as they were.
     """
-    with _global_generators_kept():
+    with generators_kept():
         env = make()
         try:
-            returns = _episodes(env, seed)
+            returns = _episodes(env)
         finally:
             env.close()
     if len(returns) < 2:  # one episode says nothing about its own noise
@@ -52,12 +49,12 @@ def reference(
         return None
 
 
-def _episodes(env: gym.Env[Any, Any], seed: int) -> list[float]:
-    env.action_space.seed(seed)
+def _episodes(env: gym.Env[Any, Any]) -> list[float]:
+    env.action_space.seed(0)
     returns: list[float] = []
     steps, end, cpu_end = 0, time.monotonic() + SECONDS, time.process_time() + CPU_SECONDS
     while len(returns) < EPISODES:
-        env.reset(seed=seed + len(returns))
+        env.reset(seed=len(returns))
         total, ended = 0.0, False
         while not ended:
             if steps >= STEP_BUDGET or time.monotonic() > end or time.process_time() > cpu_end:
@@ -68,14 +65,3 @@ def _episodes(env: gym.Env[Any, Any], seed: int) -> list[float]:
             ended = terminated or truncated
         returns.append(total)
     return returns
-
-
-@contextmanager
-def _global_generators_kept() -> Iterator[None]:
-    of_python, of_numpy, of_torch = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(of_python)
-        np.random.set_state(of_numpy)
-        torch.random.set_rng_state(of_torch)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rl_lab.monitor.measure.paid import Payments
+
 WINDOW = 20
 """Episodes in the smoothed return."""
 
@@ -49,6 +51,7 @@ class EpisodeReturns:
         self._running: NDArray[np.float64] = np.zeros(n_envs)
         self._steps: NDArray[np.int64] = np.zeros(n_envs, dtype=np.int64)
         self._monitored = monitored
+        self.payments = Payments()
         self.window: deque[float] = deque(maxlen=WINDOW)
         self.total = 0
         self.fresh: list[Episode] = []
@@ -58,6 +61,7 @@ class EpisodeReturns:
         self, rewards: NDArray[np.floating[Any]], dones: NDArray[np.bool_], infos: Sequence[Mapping[str, Any]]
     ) -> None:
         """Account for one step of all environments."""
+        self.payments.step(rewards, dones)
         self._running += rewards
         self._steps += 1
         if not np.count_nonzero(dones):

@@ -10,15 +10,27 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
+from sb3_contrib.common.maskable.distributions import MaskableDistribution
 from sb3_contrib.common.recurrent.buffers import RecurrentDictRolloutBuffer, RecurrentRolloutBuffer
 from stable_baselines3.common import distributions as sb3
 from stable_baselines3.common.buffers import RolloutBuffer
 from torch import Tensor
 
 from rl_lab.monitor.measure.distributions import Categorical, Distribution, Floats, Gaussian
+from rl_lab.monitor.measure.numbers import float64
 
 CHUNK = 8192
 """States per forward pass; bounds the memory that measuring an image rollout takes."""
+
+READABLE = (
+    sb3.DiagGaussianDistribution,
+    sb3.StateDependentNoiseDistribution,
+    sb3.CategoricalDistribution,
+    sb3.MultiCategoricalDistribution,
+    sb3.BernoulliDistribution,
+    MaskableDistribution,
+)
+"""Families of action distributions whose divergences are known exactly."""
 
 Observations = Tensor | dict[str, Tensor]
 
@@ -163,13 +175,13 @@ def appraise(policy: Any, rollout: Rollout) -> Floats:
             values = policy.predict_values(
                 rollout.observations, rollout.context["lstm_states_of_value"], starts
             )
-            return _numbers(values).ravel()
+            return float64(values).ravel()
         size = rollout.actions.shape[0]
         pieces = [
             policy.predict_values(_some_rows(rollout.observations, slice(i, i + CHUNK)))
             for i in range(0, size, CHUNK)
         ]
-    return np.concatenate([_numbers(values).ravel() for values in pieces])
+    return np.concatenate([float64(values).ravel() for values in pieces])
 
 
 def judge_or_nan(policy: Any, rollout: Rollout, old: Distribution) -> tuple[Distribution, Floats]:
@@ -211,21 +223,33 @@ def _recurrent(policy: Any, rollout: Rollout) -> Any:
 
 
 def _read_distribution(distribution: Any, actions: Tensor) -> tuple[Distribution, Floats]:
-    log_prob = _numbers(distribution.log_prob(actions))
+    log_prob = float64(distribution.log_prob(actions))
     inner: Any = getattr(distribution, "distribution", None)
     if isinstance(distribution, sb3.DiagGaussianDistribution | sb3.StateDependentNoiseDistribution):
-        return Gaussian(_numbers(inner.mean), _numbers(inner.stddev.log())), log_prob
+        return Gaussian(float64(inner.mean), float64(inner.stddev.log())), log_prob
     if isinstance(distribution, sb3.BernoulliDistribution):
         on, off = torch.nn.functional.logsigmoid(inner.logits), torch.nn.functional.logsigmoid(-inner.logits)
-        both = _numbers(torch.stack([off, on], dim=-1))
+        both = float64(torch.stack([off, on], dim=-1))
         return Categorical(tuple(both[:, i] for i in range(both.shape[1]))), log_prob
     # SB3 keeps several choices in a list, sb3-contrib's maskable family in another attribute.
     several = inner if isinstance(inner, list) else getattr(distribution, "distributions", None)
     choices = several if several else [inner]
     if all(isinstance(choice, torch.distributions.Categorical) for choice in choices):
         log_probs = (torch.log_softmax(choice.logits.double(), dim=-1) for choice in choices)
-        return Categorical(tuple(_numbers(p) for p in log_probs)), log_prob
-    raise TypeError(f"the monitor cannot measure a {type(distribution).__name__} yet")
+        return Categorical(tuple(float64(p) for p in log_probs)), log_prob
+    raise TypeError(_cannot_measure(distribution))
+
+
+def refuse_unknown(policy: Any) -> None:
+    """TypeError, before training begins, if its actions have a distribution that cannot be read."""
+    distribution = getattr(policy, "action_dist", None)
+    if distribution is not None and not isinstance(distribution, READABLE):
+        raise TypeError(_cannot_measure(distribution))
+
+
+def _cannot_measure(distribution: Any) -> str:
+    names = ", ".join(kind.__name__.removesuffix("Distribution") for kind in READABLE)
+    return f"the monitor cannot measure a {type(distribution).__name__}; it knows those of the kinds {names}"
 
 
 def _join(pieces: list[Distribution]) -> Distribution:
@@ -238,10 +262,6 @@ def _join(pieces: list[Distribution]) -> Distribution:
         )
     columns = zip(*(p.log_probs for p in pieces if isinstance(p, Categorical)), strict=True)
     return Categorical(tuple(np.concatenate(column) for column in columns))
-
-
-def _numbers(tensor: Tensor) -> Floats:
-    return np.asarray(tensor.detach().cpu().double().numpy())  # in this order: not every device has float64
 
 
 def _is_discrete(model: Any) -> bool:

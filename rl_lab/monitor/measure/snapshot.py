@@ -48,8 +48,6 @@ class Snapshot:
     buffer: dict[str, Array]
     """Arrays of the rollout buffer [n_steps, n_envs, ...] by name; of dictionaries `observations.key`."""
     generators: Generators
-    learning_rate: float
-    """Of the optimizer, as the last update left it: train() sets its own."""
     progress_remaining: float
     """From 1 at the beginning of training to 0 at its end, as train() is going to see it."""
     normalizer: Normalizer | None = None
@@ -75,7 +73,6 @@ def take(model: Any) -> Snapshot:
         memory=dict(getattr(model, "memory", {})),
         buffer=_arrays(model.rollout_buffer),
         generators=_generators(model),
-        learning_rate=float(model.policy.optimizer.param_groups[0]["lr"]),
         progress_remaining=_progress(model),
         normalizer=_normalizer(model),
     )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, distributions, nn
 
 from rl_lab.monitor.measure.distributions import Categorical, Distribution, Floats, Gaussian
+from rl_lab.monitor.measure.numbers import float64
 
 Torch = distributions.Distribution | Sequence[distributions.Distribution]
 
@@ -23,13 +24,13 @@ def read(policy: Torch | Distribution) -> Distribution:
     if isinstance(policy, distributions.Normal):
         return Gaussian(_columns(policy.loc), _columns(policy.scale.log()))
     if isinstance(policy, distributions.Categorical):
-        log_probs = _numbers(policy.logits.log_softmax(-1))
+        log_probs = float64(policy.logits.log_softmax(-1))
         choices = log_probs.reshape(len(log_probs), -1, log_probs.shape[-1])
         return Categorical(tuple(choices[:, i] for i in range(choices.shape[1])))
     if isinstance(policy, distributions.Bernoulli):
         logits = policy.logits.reshape(len(policy.logits), -1)
         both = torch.stack([nn.functional.logsigmoid(-logits), nn.functional.logsigmoid(logits)], dim=-1)
-        return Categorical(tuple(_numbers(both[:, i]) for i in range(both.shape[1])))
+        return Categorical(tuple(float64(both[:, i]) for i in range(both.shape[1])))
     if isinstance(policy, Sequence):
         parts = [read(part) for part in policy]
         if all(isinstance(part, Categorical) for part in parts):
@@ -51,7 +52,7 @@ def log_prob(policy: Torch | Distribution, actions: Tensor) -> Floats:
                 f"batch: actions must have the shape {tuple(shape)} of the policy, got {tuple(actions.shape)}"
             )
         found = policy.log_prob(actions.reshape(shape))  # [N, 1] and [N] would make N x N of it
-        return _numbers(found.reshape(len(actions), -1).sum(1))
+        return float64(found.reshape(len(actions), -1).sum(1))
     return np.asarray(sum(log_prob(part, actions[:, i]) for i, part in enumerate(policy)))
 
 
@@ -65,8 +66,4 @@ def _own_log_prob(policy: Distribution, actions: "np.ndarray[Any, Any]") -> Floa
 
 
 def _columns(tensor: Tensor) -> Floats:
-    return _numbers(tensor).reshape(len(tensor), -1)
-
-
-def _numbers(tensor: Tensor) -> Floats:
-    return np.asarray(tensor.detach().cpu().double().numpy())
+    return float64(tensor).reshape(len(tensor), -1)

@@ -17,8 +17,10 @@ from rl_lab.monitor.measure.distributions import Change, Floats, Step
 from rl_lab.monitor.measure.drift import Drift
 from rl_lab.monitor.measure.gradients import Gradients
 from rl_lab.monitor.measure.limits import NO_LIMITS, Limits
+from rl_lab.monitor.measure.paid import Paid
 from rl_lab.monitor.measure.path import KLPath
 from rl_lab.monitor.measure.rollout import Rollout
+from rl_lab.monitor.measure.visited import Visited
 from rl_lab.monitor.quantities import Level
 
 
@@ -32,6 +34,10 @@ class Update:
     step: Step | None = None
     """Both policies on all states of the rollout."""
     rollout: Rollout | None = None
+    paid: Paid | None = None
+    """The rewards as the environment paid them, all steps since the update before."""
+    visited: Visited | None = None
+    """The states of the rollout beside those of the rollouts before."""
     behaviour_log_ratio: Floats | None = None
     """[N] log pi(a|s) judged before the first gradient step, less what was stored when a was taken."""
     probe: Change | None = None

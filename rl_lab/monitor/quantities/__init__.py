@@ -6,9 +6,10 @@ on unless it is marked with `from_level`.
 """
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from enum import IntEnum
 from typing import Any, TypeVar
+
+from rl_lab.errors import did_you_mean
 
 Part = TypeVar("Part")
 Marked = TypeVar("Marked", bound=Callable[..., Any])
@@ -50,7 +51,7 @@ def level_named(name: str) -> Level:
     """The level of this name; ValueError with the nearest valid one."""
     levels = {level.name.lower(): level for level in Level}
     if name not in levels:
-        near = get_close_matches(str(name), levels, 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{name!r} is not a level.{hint} (levels: {', '.join(levels)})")
+        raise ValueError(
+            f"{name!r} is not a level.{did_you_mean(str(name), levels)} (levels: {', '.join(levels)})"
+        )
     return levels[name]

@@ -1,7 +1,7 @@
 """How large the numbers are that came into the update, as the algorithm saw them.
 
-Where rewards or observations are normalised (VecNormalize), these are the normalised ones. stable-baselines3 adds the
-discounted value of the last state to the reward of an episode that the clock ended.
+Where rewards or observations are normalised (VecNormalize), these are the normalised ones, except for `paid_*`.
+stable-baselines3 adds the discounted value of the last state to the reward of an episode that the clock ended.
 """
 
 import math
@@ -11,9 +11,11 @@ import numpy as np
 import torch
 
 from rl_lab.monitor.measure.numbers import length, rms, variance
+from rl_lab.monitor.measure.visited import NEWEST
 from rl_lab.monitor.quantities import Level, NotApplicable, from_level, given
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from rl_lab.monitor.measure.update import Update
@@ -21,8 +23,7 @@ if TYPE_CHECKING:
 ROWS = 4096
 """Observations that are converted at a time: images are bytes, and four times as large as numbers."""
 
-ENTRIES, LEAST = 1024, 0.01
-"""Entries of an observation beyond which each by itself says little; share of the largest that an entry counts as."""
+TINY = 1e-24
 
 
 @from_level(Level.LIGHT)
@@ -50,6 +51,25 @@ def reward_max(u: "Update") -> float:
 
 
 @from_level(Level.LIGHT)
+def paid_scale(u: "Update") -> float:
+    """Root mean square of the rewards as the environment paid them, before any normalisation [units of reward]."""
+    return given(u.paid).scale
+
+
+@from_level(Level.LIGHT)
+def paid_max(u: "Update") -> float:
+    """Largest |reward| that the environment paid [units of reward]."""
+    return given(u.paid).largest
+
+
+@from_level(Level.LIGHT)
+def paid_inside_max(u: "Update") -> float:
+    """Largest |reward| that it paid for a step that did not end an episode [units of reward]: prizes and penalties are
+    often paid with the last step, and may be a thousand times what is paid before."""
+    return given(given(u.paid).largest_inside)
+
+
+@from_level(Level.LIGHT)
 def observation_scale(u: "Update") -> float:
     """Root mean square of all entries of the observations [their unit]; missing where they are numbers of choices."""
     parts = _continuous(u)
@@ -58,14 +78,27 @@ def observation_scale(u: "Update") -> float:
 
 
 @from_level(Level.LIGHT)
-def observation_typical(u: "Update") -> float:
-    """Geometric mean over the entries of an observation of their root mean square, each counted as at least 1 % of the
-    largest: what one entry in another unit moves as much as another [their unit]; missing for images."""
-    parts = [part.reshape(len(part), -1) for part in _continuous(u) if part[0].numel() <= ENTRIES]
-    if not parts:
-        raise NotApplicable
-    sizes = torch.cat([part.double().square().mean(0).sqrt() for part in parts])
-    return float(torch.maximum(sizes, LEAST * sizes.max()).log().mean().exp())
+def observation_outside(u: "Update") -> float:
+    """How far the states of the last three rollouts are outside of the range of the 40 rollouts before, in widths of
+    that range, for the mean or the log standard deviation of the entry that is furthest; negative inside [].
+
+    Of the three the nearest counts, and the width is at least the range of the three: a policy that gets better
+    changes its states step by step, another unit at once. The least width is log 1.4, and half a standard deviation.
+    """
+    visited = given(u.visited)
+    means, variances = visited.means, visited.variances
+    # An entry that stands still varies by a thousandth of its size.
+    spreads = 0.5 * np.log(np.maximum(variances, 1e-6 * (means**2 + variances) + TINY))
+    half = np.exp(np.median(spreads[:-NEWEST], 0)) / 2
+    return max(_outside(spreads, np.full_like(half, math.log(1.4))), _outside(means, half))
+
+
+def _outside(values: "NDArray[np.float64]", least: "NDArray[np.float64]") -> float:
+    """Of the newest rows from the range of those before, the entry that is furthest; [rows, entries]."""
+    before, newest = values[:-NEWEST], values[-NEWEST:]
+    low, high = before.min(0), before.max(0)
+    width = np.maximum(np.maximum(high - low, np.ptp(newest, 0)), least)
+    return float((np.maximum(newest.min(0) - high, low - newest.max(0)) / width).max())
 
 
 @from_level(Level.LIGHT)

@@ -15,7 +15,6 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +131,7 @@ def document_of(scene: Scene) -> dict[str, Any]:
         },
         "digest": fingerprint(scene.after),
         "machine": machine(),
-        "versions": dict(_versions()),
+        "versions": dict(provenance.versions()),
     }
 
 
@@ -198,11 +197,6 @@ def machine() -> dict[str, Any]:
         "matmul_precision": torch.get_float32_matmul_precision(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-@cache
-def _versions() -> Mapping[str, str]:
-    return provenance.versions()  # reads files of every package, which takes longer than all else here
 
 
 def _generator_tensors(generators: Generators) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -54,8 +55,9 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+@cache
+def versions() -> Mapping[str, str]:
+    """Versions of what the numbers depend on; read once, because files of every package are."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 from rl_lab.monitor.detect.precursors import Precursor
 from rl_lab.monitor.event import Event, Finding
 from rl_lab.monitor.record import provenance
-from rl_lab.monitor.record.run_directory import RunDirectoryError, RunWriter, process_identity
+from rl_lab.monitor.record.run_directory import RunDirectoryError, RunWriter, process_identity, untaken
 from rl_lab.monitor.record.wandb_run import WandbRun, Wish, open_run
 
 
@@ -162,10 +162,7 @@ def default_directory(env: str, agent: str, seed: int | None, started: str) -> P
     """runs/<time>-<env>-<agent>-s<seed> in the working directory; a number follows where that is taken."""
     stamp = "".join(c for c in started if c.isdigit() or c == "T")[:15]
     name = f"{stamp}-{env}-{agent}-s{'random' if seed is None else seed}".replace("/", "-").replace(":", "-")
-    path, number = Path("runs") / name, 2
-    while path.exists():
-        path, number = Path("runs") / f"{name}-{number}", number + 1
-    return path.absolute()
+    return untaken(Path("runs") / name).absolute()
 
 
 def _print(text: str) -> None:

@@ -3,7 +3,9 @@
 manifest.json   what ran, with which settings and versions, and how it ended
 updates.jsonl   one line an update
 events.jsonl    one line an event, on disk before training goes on
-checkpoints/    final.safetensors, the policy; before-<update>.safetensors, what the guard `checkpoint` kept
+checkpoints/    final.safetensors, the policy; before-<update>.safetensors, what the guard `checkpoint` kept, and of
+                an off-policy algorithm at-<update>.safetensors
+incidents/      <number of the event>-<event>/, an update that `rl-lab replay` can do again (see incident_files)
 wandb/          the W&B run's own files, if the lab started one
 """
 
@@ -14,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -30,6 +33,12 @@ environment broke), nor are `interrupted` and `running`."""
 
 class RunDirectoryError(UserError):
     """The directory cannot be used; the message says which, why, and what to do."""
+
+
+def untaken(path: Path) -> Path:
+    """The path, or where that is taken the first free one with a number behind it, from 2."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return next(free for free in chain([path], numbered) if not free.exists())
 
 
 def encode(value: Any) -> Any:

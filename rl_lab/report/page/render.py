@@ -1,21 +1,14 @@
 """Content into HTML."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from html import escape
-from importlib.resources import files
 from string import Template
-from typing import Any
-
-import vl_convert
 
 from rl_lab.report.charts import Drawing, collapse_rates, kl_per_update, learning_curves
 from rl_lab.report.contrasts import contrast_rows
 from rl_lab.report.curves import MARKS, POINTS, Panel
-from rl_lab.report.look import DARK, LIGHT
 from rl_lab.report.page.content import Content, agent_rows, compared
-from rl_lab.report.page.live import live
+from rl_lab.report.page.frame import chart, framed, text
 from rl_lab.report.page.tables import events_table, html_table, runs_table, table
 from rl_lab.report.statistics import RESAMPLES, coverage_of_range, exact_interval
 from rl_lab.report.table import Table, table_rows
@@ -24,10 +17,11 @@ from rl_lab.report.words import enumeration, percent, plural
 
 def render(content: Content) -> str:
     """The whole page."""
-    return Template(text("page.html")).substitute(  # one pass: a $ inside a value stays a $
-        title=escape(content.title),
+    return framed(
+        "page.html",
+        kicker="report",
+        title=content.title,
         lead=_lead(content),
-        style=text("page.css"),
         findings=_list(content.findings),
         compared=_compared(content),
         summary=_summary(content),
@@ -38,15 +32,7 @@ def render(content: Content) -> str:
         events=events_table(content.runs),
         runs=runs_table(content.runs),
         method=_method(),
-        bundle=bundle(),
-        themes=script_json({"light": LIGHT, "dark": DARK}),
-        script=text("page.js"),
     )
-
-
-def script_json(value: Any) -> str:
-    """JSON that can stand inside a script element: no `<` may end it or open a comment."""
-    return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
 
 
 def _lead(content: Content) -> str:
@@ -88,14 +74,9 @@ def _cells(cells: Table, numeric: Sequence[int]) -> str:
 
 
 def _charts(content: Content, draw: Callable[[Panel, Mapping[str, str]], Drawing], name: str) -> str:
-    def place(index: int, panel: Panel) -> str:
-        spec = script_json(live(draw(panel, content.colours).spec()))
-        return (
-            f'<div><div class="chart" id="{name}-{index}"></div>'
-            f'<script type="application/json">{spec}</script></div>'
-        )
-
-    return "\n".join(place(i, panel) for i, panel in enumerate(content.panels))
+    return "\n".join(
+        chart(f"{name}-{i}", draw(panel, content.colours)) for i, panel in enumerate(content.panels)
+    )
 
 
 def _method() -> str:
@@ -109,14 +90,3 @@ def _method() -> str:
         four=f"{100 * coverage_of_range(4):.1f}",
         bounds=enumeration([percent(bound.high) for bound in bounds if bound]),
     )
-
-
-@cache
-def bundle() -> str:
-    """vega, vega-lite and vega-embed as one script, without the letters that would end it early."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
-
-
-def text(name: str) -> str:
-    """A file of this folder."""
-    return files("rl_lab.report.page").joinpath(name).read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ def run(tmp_path_factory):
 def undrawn(monkeypatch):
     """Drawing takes longer than all the rest, and one test does it."""
     monkeypatch.setattr("rl_lab.report.replayed.png", lambda drawing: b"")
-    monkeypatch.setattr("rl_lab.report.replayed.bundle", lambda: "")
+    monkeypatch.setattr("rl_lab.report.page.frame.bundle", lambda: "")
 
 
 def names(folder):

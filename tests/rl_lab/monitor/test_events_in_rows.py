@@ -38,9 +38,11 @@ def rows(n=60, seed=0, **changed):
         "return_scale": 52 * noise(n, 0.05, seed + 10),
         "advantage_scale": 7 * noise(n, 0.3, seed + 11),
         "explained_variance": np.full(n, 0.7),
-        "reward_max": np.ones(n),
-        "reward_scale": np.ones(n),
+        "paid_max": np.ones(n),
+        "paid_inside_max": np.ones(n),
+        "paid_scale": np.ones(n),
         "observation_scale": 0.5 * noise(n, 0.2, seed + 12),
+        "observation_outside": -0.3 * noise(n, 0.3, seed + 16),
         "first_ratio_error": 5e-7 * noise(n, 0.4, seed + 13),
         "first_kl": np.full(n, 1e-14),
         "weight_norm": 25 + 0.02 * np.arange(n),
@@ -95,8 +97,8 @@ def test_every_finding_has_a_value_a_threshold_and_one_clause_with_numbers():
         "entropy": then(60, 40, 0.55, 0.001),
         "gradient_norm_policy_max": only(60, 40, 0.9, 900),
         "value_scale": then(60, 40, 50, 0.0),
-        "reward_max": only(60, 40, 1, 1e5),
-        "observation_scale": then(60, 40, 0.5, 5.0),
+        "paid_inside_max": only(60, 40, 1, 1e5),
+        "observation_outside": only(60, 42, -0.3, 5.0),
         "first_ratio_error": then(60, 40, 5e-7, 0.5),
         "weight_norm": 25 * np.exp(0.1 * np.arange(60)),
         "feature_rank": then(60, 40, 9.0, 1.5),
@@ -361,86 +363,114 @@ def test_one_lucky_rank_does_not_raise_the_best():
 # reward_outlier
 
 
-def test_one_reward_beyond_every_return_is_an_outlier():
-    assert found(rows(reward_max=only(60, 40, 1, 3000)), "reward_outlier") == [40]
+def paid(largest, scale=None, inside=None):
+    """Columns of what was paid; by default the largest reward is inside an episode."""
+    largest = np.asarray(largest, dtype=float)
+    return {
+        "paid_max": largest,
+        "paid_inside_max": largest if inside is None else inside,
+        "paid_scale": np.ones(len(largest)) if scale is None else scale,
+    }
 
 
-def test_the_value_that_sb3_adds_to_a_truncated_episodes_reward_is_no_outlier():
-    """Also where gains and costs cancel out, so that a whole episode pays less than one such reward."""
-    bootstrapped = {"reward_max": only(60, 40, 1, 95), "reward_scale": only(60, 40, 1, 4.3)}
-    assert found(rows(**bootstrapped), "reward_outlier") == []
-    assert found(rows(**bootstrapped, return_mean=np.full(60, -30.0)), "reward_outlier") == []
+def test_one_reward_beyond_all_others_is_an_outlier():
+    assert found(rows(**paid(only(60, 40, 1, 11))), "reward_outlier") == [40]
+    assert found(rows(**paid(only(60, 40, 1, 9))), "reward_outlier") == []
+
+
+def test_with_an_outlier_at_an_end_it_must_be_beyond_the_return_of_whole_episodes():
+    """Whole episodes pay 400; a prize of 700 may be what the task is about."""
+    for size, told in ((700, []), (3000, [40])):
+        end = paid(only(60, 40, 1, size), inside=np.ones(60))
+        assert found(rows(**end), "reward_outlier") == told
+
+
+def test_prizes_at_ends_do_not_hide_what_is_paid_inside():
+    prizes = paid(np.full(60, 300.0), inside=only(60, 40, 1, 50), scale=np.full(60, 12.0))
+    assert found(rows(**prizes), "reward_outlier") == [40]
 
 
 def test_all_rewards_on_another_scale_are_told_once():
-    """A tenth: what is left of rewards behind VecNormalize after one enormous outlier; that takes three updates."""
+    """That rewards shrink is told when they have for three updates: a part of an episode may pay little."""
     for factor, told in ((100, 40), (0.1, 42)):
-        scaled = {"reward_max": then(60, 40, 1, factor), "reward_scale": then(60, 40, 1, factor)}
-        assert found(rows(**scaled), "reward_outlier") == [told]
+        changed = then(60, 40, 1, factor)
+        assert found(rows(**paid(changed, scale=changed)), "reward_outlier") == [told]
+
+
+def test_another_scale_is_told_although_every_episode_has_paid_the_same():
+    changed = then(60, 40, 1, 100)
+    same = {"return_mean": 400 * changed}
+    assert found(rows(**paid(changed, scale=changed), **same), "reward_outlier") == [40]
 
 
 def test_a_few_much_larger_rewards_are_not_all_of_them():
-    found_it = {"reward_max": then(60, 40, 1, 80), "reward_scale": then(60, 40, 1, 9)}
-    assert found(rows(**found_it), "reward_outlier") == []
+    (finding,) = [
+        finding
+        for _, finding in judge(rows(**paid(only(60, 40, 1, 80), only(60, 40, 1, 9))), RANDOM, CLIPPED)
+        if finding.event == "reward_outlier"
+    ]
+    assert finding.message.startswith("a reward is as large as 80")
 
 
 def test_rewards_that_shrink_as_the_policy_gets_better_are_healthy():
     better = 1 / (1 + np.exp((np.arange(60) - 35) / 2)) + 0.02
     assert better[-1] < 0.03 * better[0]
-    assert found(rows(reward_max=3 * better, reward_scale=better), "reward_outlier") == []
+    assert found(rows(**paid(3 * better, better)), "reward_outlier") == []
 
 
 def test_the_first_success_on_a_task_of_rare_rewards_is_no_outlier():
-    """Each step costs 0.05, an episode 50; after 40 updates one reaches the goal, worth 60."""
+    """Each step costs 0.05, an episode 50; after 40 updates one reaches the goal, worth 60, and is over."""
     rare = {
-        "reward_max": then(60, 40, 0.1, 60.0),
-        "reward_scale": then(60, 40, 0.06, 1.4),
-        "return_scale": then(60, 40, 4.0, 12.0),
-        "value_scale": np.full(60, 4.0),
+        **paid(then(60, 40, 0.1, 60.0), then(60, 40, 0.06, 1.4), inside=np.full(60, 0.1)),
         "return_mean": then(60, 40, -50.0, 10.0),
     }
     assert found(rows(**rare), "reward_outlier") == []
 
 
-def test_an_outlier_does_not_hide_the_next_one():
+def test_an_outlier_does_not_hide_the_next_one_and_what_stays_is_usual():
     twice = only(60, 30, 1, 3000)
     twice[44] = 3000
-    echo = {"value_scale": np.where(np.arange(60) == 30, 3000.0, 50.0)}
-    assert found(rows(reward_max=twice, **echo), "reward_outlier") == [30, 45]
+    assert found(rows(**paid(twice)), "reward_outlier") == [30, 45]
+    stays = then(60, 30, 1, 100)
+    stays[44] = 3000
+    assert found(rows(**paid(stays)), "reward_outlier") == [30, 45]
 
 
 def test_the_first_success_where_every_episode_has_paid_the_same_is_no_outlier():
+    """Also where an episode goes on after it."""
     rare = {
-        "reward_max": then(60, 40, 0.001, 1.0),
-        "reward_scale": then(60, 40, 0.001, 0.02),
-        "return_scale": then(60, 40, 0.003, 0.1),
-        "value_scale": np.full(60, 0.01),
+        **paid(then(60, 40, 0.001, 1.0), then(60, 40, 0.001, 0.02)),
         "return_mean": then(60, 40, -0.05, 0.05),
     }
     assert found(rows(**rare), "reward_outlier") == []
-    known = {**rare, "reward_max": only(60, 40, 0.001, 1.0), "return_mean": 0.02 * noise(60, 0.3, 0)}
+    known = {**rare, "return_mean": 0.02 * noise(60, 0.3, 0)}
     assert found(rows(**known), "reward_outlier") == [40]
+
+
+def test_nothing_is_known_of_rewards_before_twenty_episodes():
+    early = {**paid(only(60, 10, 1, 50)), "episodes": 2 * np.arange(60)}
+    assert found(rows(**early), "reward_outlier") == []
+    uncounted = rows(**paid(only(60, 30, 1, 50)), episodes=None)
+    assert found(uncounted, "reward_outlier") == [30]
 
 
 # observation_shift
 
 
-def test_observations_in_another_unit_are_a_shift_and_drift_is_none():
-    assert found(
-        rows(observation_scale=then(60, 40, 1.0, 0.2) * noise(60, 0.05, 0)), "observation_shift"
-    ) == [42]
-    assert found(rows(observation_scale=np.exp(-0.03 * np.arange(60))), "observation_shift") == []
-    assert found(rows(observation_scale=only(60, 40, 1.0, 5.0)), "observation_shift") == []
-
-
-def test_one_entry_in_another_unit_shows_in_the_typical_entry():
-    assert found(rows(observation_typical=then(60, 40, 0.8, 0.2)), "observation_shift") == [42]
+def test_states_far_outside_of_their_range_are_a_shift_told_once():
+    shift = only(60, 42, -0.3, 1.2)
+    assert found(rows(observation_outside=shift), "observation_shift") == [42]
+    shift[42:44] = 1.5
+    assert found(rows(observation_outside=shift), "observation_shift") == [42]
+    assert found(rows(observation_outside=only(60, 42, -0.3, 0.9)), "observation_shift") == []
 
 
 def test_a_part_of_an_episode_is_no_measure_of_what_states_look_like():
     """Updates of a few steps: one long episode swings up in a hundred of them."""
-    swing = {"observation_scale": then(60, 40, 1.0, 3.0), "episodes": 100 + np.arange(60) / 10}
-    assert found(rows(**swing), "observation_shift") == []
+    for per_update, told in ((0.1, []), (1, [42])):
+        swing = {"observation_outside": only(60, 42, -0.3, 3.0), "episodes": 100 + per_update * np.arange(60)}
+        assert found(rows(**swing), "observation_shift") == told
+    assert found(rows(observation_outside=only(60, 42, 0, 3.0), episodes=None), "observation_shift") == [42]
 
 
 # An update that was taken back
@@ -461,11 +491,11 @@ def test_what_an_update_that_was_taken_back_was_like_is_forgotten():
     lucky = rows(feature_rank=rank, return_smooth=np.full(60, 25.0))
     assert found(lucky, "rank_collapse") != []
     assert found(undone(lucky, *range(20, 26)), "rank_collapse") == []
-    large = np.full(60, 50.0)
-    large[19] = 5000.0
-    hidden = rows(value_scale=large, reward_max=only(60, 40, 1, 3000))
+    prize = np.ones(60)
+    prize[[9, 39]] = 5.0, 30.0
+    hidden = rows(**paid(prize))
     assert found(hidden, "reward_outlier") == []
-    assert found(undone(hidden, 20), "reward_outlier") == [40]
+    assert found(undone(hidden, 10), "reward_outlier") == [40]
 
 
 def test_what_comes_back_after_an_update_was_taken_back_is_announced_anew():

@@ -258,6 +258,33 @@ def test_returns_are_what_the_environment_paid_although_the_normaliser_rescales(
     assert rows[-1]["length_mean"] == 17
 
 
+def test_rewards_are_those_that_the_environment_paid_although_wrappers_and_sb3_change_them(tmp_path):
+    """What is paid goes up by 1 a step, and with the last one by 500; VecNormalize rescales, SB3 adds values."""
+
+    class Growing(Little):
+        def step(self, action):
+            observation, _, terminated, truncated, info = super().step(action)
+            return observation, float(self.t + 500 * truncated), terminated, truncated, info
+
+    env = VecNormalize(make_vec_env(lambda: Growing(BOX), n_envs=2, seed=1))
+    PPO("MlpPolicy", env, n_steps=34, batch_size=17, seed=1).learn(
+        136, callback=DivergenceMonitor(tmp_path / "run", level="light", random_return=0.0)
+    )
+    paid = [*range(1, 17), 517]
+    for row in read_run(tmp_path / "run").updates:
+        assert (row["paid_max"], row["paid_inside_max"]) == (517, 16)
+        assert row["paid_scale"] == pytest.approx(np.sqrt(np.mean(np.square(paid))))
+        assert row["reward_max"] != 517
+
+
+def test_a_policy_that_cannot_be_measured_is_refused_before_training_begins(tmp_path):
+    model = make("ppo-box")
+    model.policy.action_dist = type("Beta", (), {})()
+    with pytest.raises(TypeError, match="cannot measure a Beta; it knows those of the kinds DiagGaussian"):
+        model.learn(N_STEPS * N_ENVS, callback=DivergenceMonitor(tmp_path / "run", random_return=0.0))
+    assert not (tmp_path / "run").exists()
+
+
 def test_without_sb3s_monitor_the_returns_are_added_up(tmp_path):
     from stable_baselines3.common.vec_env import DummyVecEnv
 

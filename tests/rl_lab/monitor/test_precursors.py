@@ -45,10 +45,10 @@ def test_in_its_own_update_only_the_rollout_can_have_warned_of_an_event():
     assert leads(run(kl_mean=kl, reward_max=reward)) == {"reward_max": 0}
 
 
-def test_the_typical_observation_is_known_before_an_update_and_is_the_shift_itself():
-    rows = run(observation_typical=[*[1.0] * (N - 1), 9.0])
-    assert leads(rows) == {"observation_typical": 0}
-    assert precursors_of("observation_shift", {"quantity": "observation_scale"}, N, rows) == ()
+def test_where_the_states_are_is_known_before_an_update_and_is_the_shift_itself():
+    rows = run(observation_outside=[*[1.0] * (N - 1), 9.0])
+    assert leads(rows) == {"observation_outside": 0}
+    assert precursors_of("observation_shift", {"quantity": "observation_outside"}, N, rows) == ()
 
 
 def test_what_was_normal_again_did_not_warn_and_one_quiet_update_is_not_normal_again():

@@ -1,6 +1,7 @@
 """Every column of updates.jsonl against somebody else's computation of it: torch, scipy, linear algebra, a loop."""
 
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from rl_lab.monitor.measure.distributions import Categorical, Gaussian, Step
 from rl_lab.monitor.measure.gradients import Gradients
 from rl_lab.monitor.measure.limits import Limits
 from rl_lab.monitor.measure.numbers import length, percentile, rms, variance
+from rl_lab.monitor.measure.paid import Payments
 from rl_lab.monitor.measure.path import KLPath
 from rl_lab.monitor.measure.rollout import Rollout
 from rl_lab.monitor.measure.update import Update, all_quantities, measure
+from rl_lab.monitor.measure.visited import Visits
 from rl_lab.monitor.quantities import ranks
 
 N, A = 300, 3
@@ -47,12 +50,29 @@ POLICY[:, 3], POLICY[:, 4] = (
     1.0,
 )  # a unit that is dormant, and one that is not but says the same of all states
 
+PAYMENTS, PAID, ENDS = Payments(), 6 * RNG.normal(size=(700, 3)), RNG.random(size=(700, 3)) < 0.1
+PAID[np.unravel_index(np.abs(PAID).argmax(), PAID.shape)] *= 2
+ENDS[np.unravel_index(np.abs(PAID).argmax(), PAID.shape)] = True
+for rewards, dones in zip(PAID, ENDS, strict=True):
+    PAYMENTS.step(rewards, dones)
+WALK = [RNG.normal(size=(N, 4)) * RNG.lognormal(size=4) + RNG.normal(size=4) for _ in range(49)]
+WALK += [RNG.normal(size=(N, 4)) * [1, 1, 40 + i, 1] + [0, 9, 0, i] for i in range(3)]
+
+
+def visiting(rollouts):
+    """What is known after these rollouts."""
+    visits = Visits()
+    return [visits.follow(Rollout(torch.as_tensor(s), torch.zeros(len(s), A), 100)) for s in rollouts][-1]
+
+
 UPDATE = Update(
     step=Step(OLD, NEW, LOG_RATIO),
     rollout=Rollout(
         OBSERVATIONS, torch.zeros(N, A), 100,
         log_probs=FIRST, rewards=REWARDS, values=VALUES, returns=RETURNS, advantages=ADVANTAGES,
     ),
+    paid=PAYMENTS.take(),
+    visited=visiting(WALK),
     behaviour_log_ratio=FIRST,
     probe=Step(HELD_OUT, HELD_OUT_NEW, np.zeros(50)),
     gradients=Gradients(NORMS, NAMES),
@@ -88,6 +108,23 @@ def effective_rank(matrix):
 
 def energies(matrix):
     return np.linalg.svd(matrix.numpy().astype(float), compute_uv=False) ** 2
+
+
+def outside(series, least):
+    """Of one number per rollout: by how much of its width the last three are outside of the 40 before."""
+    before, last = series[-43:-3], series[-3:]
+    width = max(max(before) - min(before), max(last) - min(last), least)
+    return max((x for x in (min(last) - max(before), min(before) - max(last))), default=0) / width
+
+
+def furthest():
+    found = []
+    for entry in range(4):
+        spreads = [math.log(statistics.pstdev(s[:, entry])) for s in WALK]
+        half = math.exp(statistics.median(spreads[-43:-3])) / 2
+        found += [outside(spreads, math.log(1.4)), outside([s[:, entry].mean() for s in WALK], half)]
+    assert len({round(x, 6) for x in found}) == 8
+    return max(found)
 
 
 def mean_shift():
@@ -138,8 +175,11 @@ EXPECTED = {
     "advantage_scale": np.std(ADVANTAGES.astype(float)),
     "reward_scale": math.hypot(*REWARDS) / math.sqrt(N),
     "reward_max": max(abs(REWARDS)),
+    "paid_scale": math.sqrt(sum(r * r for step in PAID for r in step) / 2100),
+    "paid_max": max(abs(r) for step in PAID for r in step),
+    "paid_inside_max": max(abs(r) for r, is_end in zip(PAID.flat, ENDS.flat, strict=True) if not is_end),
+    "observation_outside": furthest(),
     "observation_scale": math.hypot(*OBSERVATIONS.flatten().tolist()) / math.sqrt(4 * N),
-    "observation_typical": stats.gmean(np.linalg.norm(OBSERVATIONS.double().numpy(), axis=0) / math.sqrt(N)),
     "observation_max": OBSERVATIONS.abs().max().item(),
     "weight_norm": math.hypot(*AFTER.tolist()),
     "optimizer_norm": math.hypot(*MOMENTS.tolist()),
@@ -188,6 +228,48 @@ def test_the_example_is_hard():
     assert 0 < EXPECTED["gradient_clipped_share"] < 1
     assert 0 < EXPECTED["ratio_outside"] < 1
     assert EXPECTED["feature_rank_99"] < 8
+
+
+def test_what_was_paid_is_counted_once_and_nothing_paid_is_missing():
+    assert PAYMENTS.take() is None
+    PAYMENTS.step(np.array([3.0, np.nan]), np.array([True, True]))
+    paid = PAYMENTS.take()
+    assert math.isnan(paid.scale)
+    assert math.isnan(paid.largest)
+    assert paid.largest_inside is None
+    PAYMENTS.step(np.array([-4.0, 3.0]), np.array([False, True]))
+    assert PAYMENTS.take().largest_inside == 4
+
+
+def test_another_unit_is_outside_and_a_policy_that_gets_better_is_not():
+    measured = all_quantities()["observation_outside"]
+    rollouts = [RNG.normal(size=(N, 3)) for _ in range(40)]
+    unit = [s * [1, 0.2, 1] for s in (rollouts[0], rollouts[1], rollouts[2])]
+    assert measured(Update(visited=visiting(rollouts + unit))) > 3
+    assert measured(Update(visited=visiting(rollouts + unit[:2]))) < 0, "not for three rollouts yet"
+    better = [RNG.normal(size=(N, 3)) * math.exp(-0.3 * i) for i in range(43)]
+    assert 0 < measured(Update(visited=visiting(better))) < 0.2
+    sudden = rollouts + [s * 0.5**i for i, s in enumerate(rollouts[:3], start=1)]
+    assert measured(Update(visited=visiting(sudden))) < 1, "it goes on changing"
+
+
+def test_states_need_rollouts_before_them_and_finite_numbers():
+    still = [np.full((N, 2), 7.0)] * 23
+    assert visiting(still[1:]) is None
+    assert all_quantities()["observation_outside"](Update(visited=visiting(still))) <= 0
+    moved = still + [np.full((N, 2), 7.5)] * 3
+    assert all_quantities()["observation_outside"](Update(visited=visiting(moved))) > 1
+    assert visiting([*still, np.full((N, 2), np.nan)]) is None
+    assert visiting([np.arange(N)] * 30) is None, "numbers of choices have no unit"
+
+
+def test_an_image_counts_as_one_entry():
+    pixels = [RNG.integers(0, 255, size=(4, 40, 40)).astype(np.uint8) for _ in range(23)]
+    visited = visiting(pixels)
+    assert visited.means.shape == (23, 1)
+    assert visited.means[-1, 0] == pytest.approx(pixels[-1].mean())
+    darker = pixels + [image // 4 for image in pixels[:3]]
+    assert all_quantities()["observation_outside"](Update(visited=visiting(darker))) > 1
 
 
 def test_without_its_parts_a_quantity_is_missing():

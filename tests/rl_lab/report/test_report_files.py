@@ -9,7 +9,7 @@ import pytest
 
 from rl_lab.errors import UserError
 from rl_lab.report import build, document
-from rl_lab.report.page.render import script_json
+from rl_lab.report.page.frame import script_json
 
 EVIL = "</script><script>alert('x')</script><img src=http://evil.example/a.png>"
 

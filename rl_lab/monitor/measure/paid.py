@@ -1,0 +1,70 @@
+"""Rewards as the environment paid them, before any wrapper of the algorithm normalises or clips them."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+STEPS = 256
+"""Steps that are added up at a time."""
+
+
+@dataclass(frozen=True)
+class Paid:
+    """What was paid in all steps since the update before."""
+
+    scale: float
+    """Root mean square of the rewards."""
+    largest: float
+    """Largest |reward|."""
+    largest_inside: float | None
+    """Largest |reward| of a step after which the episode went on; None where there was no such step."""
+
+
+def paid_of(rewards: NDArray[Any]) -> Paid:
+    """The rewards of a batch, where nobody has told of them step by step."""
+    sizes = np.abs(np.asarray(rewards, dtype=np.float64)).ravel()
+    return Paid(math.sqrt(float(sizes @ sizes) / len(sizes)), float(sizes.max()), None)
+
+
+class Payments:
+    """Adds up rewards from one update to the next."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[NDArray[Any], NDArray[np.bool_]]] = []
+        self._count, self._squares, self._largest, self._inside = 0, 0.0, 0.0, -math.inf
+
+    def step(self, rewards: NDArray[np.floating[Any]], dones: NDArray[np.bool_]) -> None:
+        """Account for one step of all environments."""
+        # Copies: stable-baselines3 adds values to these very rewards.
+        self._waiting.append((np.array(rewards, dtype=np.float64), np.array(dones, dtype=bool)))
+        if len(self._waiting) == STEPS:
+            self._add_up()
+
+    def take(self) -> Paid | None:
+        """What was paid since the last call; None if nothing was."""
+        self._add_up()
+        if not self._count:
+            return None
+        paid = Paid(
+            math.sqrt(self._squares / self._count),
+            self._largest,
+            self._inside if self._inside > -math.inf else None,
+        )
+        self._count, self._squares, self._largest, self._inside = 0, 0.0, 0.0, -math.inf
+        return paid
+
+    def _add_up(self) -> None:
+        if not self._waiting:
+            return
+        sizes = np.abs(np.concatenate([rewards for rewards, _ in self._waiting]))
+        inside = sizes[~np.concatenate([dones for _, dones in self._waiting])]
+        self._waiting.clear()
+        self._count += len(sizes)
+        self._squares += float(sizes @ sizes)
+        # numpy's maximum keeps a NaN, Python's may lose it
+        self._largest = float(np.maximum(self._largest, sizes.max()))
+        if len(inside):
+            self._inside = float(np.maximum(self._inside, inside.max()))
