@@ -17,11 +17,11 @@ quickstart: setup
 	$(BIN)/rl-lab study configs/quickstart.yaml
 
 test: setup
-	WANDB_MODE=offline OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	WANDB_MODE=offline OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # Everything, averages 20 times as long, and the table of the catalogue measured again: hours.
 nightly: setup
-	RL_LAB_PATIENCE=20 WANDB_MODE=offline OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "nightly or not nightly"
+	RL_LAB_PATIENCE=20 WANDB_MODE=offline OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "nightly or not nightly"
 	OMP_NUM_THREADS=1 $(BIN)/rl-lab probe lyapunov --all --long --jobs 2 --markdown docs/exponents.md
 
 lint: setup

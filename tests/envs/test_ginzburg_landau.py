@@ -81,6 +81,7 @@ def spectrum(system, blocks, steps):
     return np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / np.sqrt(blocks)
 
 
+@pytest.mark.nightly  # by day tests/rl_lab/probes/test_catalogue.py measures it in another way
 def test_largest_exponent_in_short():
     mean, error = spectrum(GL(), 10, 400)
     known = GL().published

@@ -126,6 +126,7 @@ def agrees(system, found):
     return mean, error
 
 
+@pytest.mark.nightly  # by day tests/rl_lab/probes/test_catalogue.py measures it in another way
 def test_published_spectrum_in_short():
     mean, error = agrees(KS(), blocks(KS(), 11, 10, 1000))
     assert mean[0] > 3 * error[0], "no chaos was seen"

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import envs
+from envs import registry
+from envs.system import ContractError
 
 CHECKOUT = Path(envs.__file__).parent.parent
 
@@ -96,15 +98,37 @@ def python(code: str, *arguments: str, folder: Path, **environment: str) -> subp
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "exponent"), [("SprottS", SPROTT, 0.188), ("Verhulst", LOGISTIC, 0.496)]
-)
-def test_a_dropped_in_file_is_a_task(tmp_path, name, text, exponent):
-    """Listed, checked by Gymnasium, with a target, bounds and scales of its own, and measured correctly."""
-    folder = checkout_with(tmp_path, dropped_in=text)
-    done = python(USE, name, folder=folder, RL_LAB_CACHE=str(tmp_path / "cache"))
+def test_a_dropped_in_file_is_a_task(tmp_path):
+    """Listed, checked by Gymnasium, with a target, bounds and scales of its own, and measured correctly.
+
+    A map; tests/test_one_file_is_enough.py drops in a flow.
+    """
+    folder = checkout_with(tmp_path, dropped_in=LOGISTIC)
+    done = python(USE, "Verhulst", folder=folder, RL_LAB_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == pytest.approx(exponent, abs=0.03)
+    assert float(done.stdout) == pytest.approx(0.496, abs=0.03)
+
+
+def test_a_file_that_breaks_the_contract_keeps_the_world_from_being_imported(tmp_path):
+    folder = checkout_with(tmp_path, zz_broken=SPROTT.replace("class SprottS", "class Lorenz"))
+    last = python("import envs", folder=folder).stderr.strip().splitlines()[-1]
+    assert "zz_broken.py" in last
+    assert "the name is taken by" in last
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """The system in a file zz_broken.py with this text."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("RL_LAB_CACHE", str(tmp_path / "cache"))
+
+    def called(text):
+        file = tmp_path / "zz_broken.py"
+        file.write_text(text)
+        return registry.load("zz_broken", file)
+
+    yield called
+    sys.modules.pop("zz_broken", None)
 
 
 @pytest.mark.parametrize(
@@ -125,16 +149,14 @@ def test_a_dropped_in_file_is_a_task(tmp_path, name, text, exponent):
         (("def rate", "def rates"), "has no rate(self, ..., push)"),
         (("import Flow", "import Flo"), "cannot be imported: ImportError"),
         (("class SprottS(Flow)", "class SprottS"), "must define exactly one system, found none"),
-        (("class SprottS", "class Lorenz"), "the name is taken by"),
     ],
 )
-def test_a_file_that_breaks_the_contract_is_named_with_its_fault(tmp_path, change, fault):
+def test_a_file_that_breaks_the_contract_is_named_with_its_fault(load, change, fault):
     assert change[0] in SPROTT
-    folder = checkout_with(tmp_path, zz_broken=SPROTT.replace(*change))
-    done = python("import envs", folder=folder)
-    last = done.stderr.strip().splitlines()[-1]
-    assert "zz_broken.py" in last, done.stderr
-    assert fault in last
+    with pytest.raises(ContractError) as refused:
+        load(SPROTT.replace(*change))
+    assert "zz_broken.py" in str(refused.value)
+    assert fault in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -146,13 +168,13 @@ def test_a_file_that_breaks_the_contract_is_named_with_its_fault(tmp_path, chang
         (("1 + x\n", "1 + sympy.Symbol('w')\n"), "contains w, which is no state, parameter or push"),
     ],
 )
-def test_equations_that_cannot_be_compiled_are_named_with_their_fault(tmp_path, change, fault):
+def test_equations_that_cannot_be_compiled_are_named_with_their_fault(load, change, fault):
     text = SPROTT.replace(*change).replace("import dataclass\n", "import dataclass\n\nimport sympy\n", 1)
-    folder = checkout_with(tmp_path, zz_broken=text)
-    code = "import gymnasium, envs; gymnasium.make('chaos/SprottS-v0')"
-    done = python(code, folder=folder, RL_LAB_CACHE=str(tmp_path / "cache"))
-    assert "zz_broken.py: SprottS: rate" in done.stderr
-    assert fault in done.stderr
+    system = load(text)()
+    with pytest.raises(ContractError) as refused:
+        _ = system.kernels
+    assert "zz_broken.py: SprottS: rate" in str(refused.value)
+    assert fault in str(refused.value)
 
 
 def test_unknown_ids_name_the_nearest():

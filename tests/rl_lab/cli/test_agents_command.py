@@ -154,17 +154,24 @@ class Sours(gym.Wrapper):
         return observation, float("nan") if Sours.count > 500 else reward, terminated, truncated, info
 
 
-@pytest.mark.parametrize("name", ["sac", "td3"])
-def test_an_environment_that_pays_nan_is_a_failed_run_with_a_sentence(name, say, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "chosen"), [("sac", OFF), ("td3", OFF), ("ppo", ("n_envs=1", "n_steps=64", "n_epochs=1"))]
+)
+def test_an_environment_that_pays_nan_is_a_failed_run_with_a_sentence(
+    name, chosen, say, tmp_path, monkeypatch
+):
     monkeypatch.setattr(Sours, "count", 0)
     monkeypatch.setitem(
         gym.registry, "Sours-v0", gym.envs.registration.EnvSpec("Sours-v0", Sours, max_episode_steps=20)
     )
     words = ("train", "Sours-v0", name, "--steps", 900, "--wandb", "off", "--out", tmp_path / "run", "--json")
-    code, out, err = say(*words, *settings(OFF))
+    code, out, err = say(*words, *settings(chosen))
     assert code == 3
     assert json.loads(out)["status"] == "failed"
-    assert "reward returned by environment 0" in read_run(tmp_path / "run").manifest["reason"]
+    run = read_run(tmp_path / "run")
+    assert run.status == "failed"
+    assert "reward returned by environment 0" in run.manifest["reason"]
+    assert "reward returned by environment 0" in err
     assert "Traceback" not in err
 
 

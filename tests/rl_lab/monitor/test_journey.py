@@ -109,25 +109,51 @@ def test_the_four_line_script_writes_a_run_directory_beside_itself_and_one_line_
         assert f"{event['event']} at update {event['update']} " in done.stderr
 
 
-def test_a_script_that_dies_leaves_a_directory_that_says_so(tmp_path):
-    done = run_script(SCRIPT.replace("1024", "1024 // 0"), tmp_path)
-    assert "ZeroDivisionError" in done.stderr
-    script = SCRIPT + "\n"
-    script = script.replace("callback=DivergenceMonitor()", "callback=[DivergenceMonitor(), Dies()]").replace(
-        "from rl_lab",
-        "from stable_baselines3.common.callbacks import BaseCallback\n"
-        "class Dies(BaseCallback):\n"
-        "    def _on_step(self):\n"
-        "        if self.num_timesteps == 300: raise OSError('disk')\n"
-        "        return True\n"
-        "from rl_lab",
-        1,
-    )
-    done = run_script(script, tmp_path)
-    assert "OSError: disk" in done.stderr
-    (run_dir,) = (tmp_path / "runs").iterdir()
+ENDS = """
+import os
+import sys
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from rl_lab import DivergenceMonitor
+
+class Ends(BaseCallback):
+    def _on_step(self):
+        if self.num_timesteps == 300: raise ERRORS[how]
+        return True
+
+ERRORS = {"dies": OSError("disk"), "stops": KeyboardInterrupt()}
+for how in ERRORS:
+    if os.fork() == 0:  # a child each, because importing takes longer than all the rest
+        os.mkdir(how)
+        os.chdir(how)
+        unused = DivergenceMonitor()
+        PPO("MlpPolicy", "Pendulum-v1", n_steps=256, batch_size=64, seed=3).learn(
+            1024, callback=[DivergenceMonitor(), Ends()])
+for _ in ERRORS:
+    os.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """A folder with the runs of a script that dies and of one that is stopped, and what they said."""
+    folder = tmp_path_factory.mktemp("ended")
+    return folder, run_script(ENDS, folder).stderr
+
+
+def test_a_script_that_dies_leaves_a_directory_that_says_so(ended):
+    folder, said = ended
+    assert "OSError: disk" in said
+    (run_dir,) = (folder / "dies" / "runs").iterdir()
     run = read_run(run_dir)
     assert (run.status, len(run.updates)) == ("failed", 1)
+
+
+def test_ctrl_c_in_a_script_is_an_interruption_not_a_failure(ended):
+    folder, said = ended
+    assert "KeyboardInterrupt" in said
+    (run_dir,) = (folder / "stops" / "runs").iterdir()
+    assert read_run(run_dir).status == "interrupted"
 
 
 def test_wandb_mode_must_be_a_known_word():
@@ -291,21 +317,3 @@ def test_measuring_the_random_policy_leaves_the_global_generators_alone():
     before = np.random.get_state()
     assert random_return(GlobalNoise)["episodes"] == 20
     np.testing.assert_equal(np.random.get_state(), before)
-
-
-def test_ctrl_c_in_a_script_is_an_interruption_not_a_failure(tmp_path):
-    script = SCRIPT.replace(
-        "callback=DivergenceMonitor()", "callback=[DivergenceMonitor(), Stops()]"
-    ).replace(
-        "from rl_lab",
-        "from stable_baselines3.common.callbacks import BaseCallback\n"
-        "class Stops(BaseCallback):\n"
-        "    def _on_step(self):\n"
-        "        if self.num_timesteps == 300: raise KeyboardInterrupt\n"
-        "        return True\n"
-        "from rl_lab",
-        1,
-    )
-    run_script(script, tmp_path)
-    (run_dir,) = (tmp_path / "runs").iterdir()
-    assert read_run(run_dir).status == "interrupted"

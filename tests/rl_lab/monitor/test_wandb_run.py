@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from stable_baselines3 import PPO
 
+from rl_lab import DivergenceMonitor
 from rl_lab.monitor.detect.precursors import Precursor
 from rl_lab.monitor.event import Event
 from rl_lab.monitor.record.run_directory import read_run
@@ -23,14 +25,12 @@ if sys.argv[1] == "mine":
     run = wandb.init(mode="offline", project="p", id="mine")
     run.log({"my_metric": 7})
     monitor = DivergenceMonitor("run")
-elif sys.argv[1] in ("start", "twice"):
-    monitor = DivergenceMonitor("run", wandb=True)
 else:
-    monitor = DivergenceMonitor("run", wandb=False)
+    monitor = DivergenceMonitor("run", wandb=True)
 PPO("MlpPolicy", "Pendulum-v1", n_steps=256, batch_size=64, seed=3, learning_rate=0.1).learn(1024, callback=monitor)
-if sys.argv[1] == "twice":
+if sys.argv[1] == "start":
     monitor.model.learn(256, callback=monitor, reset_num_timesteps=False)
-if sys.argv[1] == "mine":
+else:
     assert wandb.run is run, "somebody else's run is not finished by the monitor"
     run.log({"my_metric": 8})
     run.finish()
@@ -68,11 +68,16 @@ def records(run_file):
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory):
-    """A run that the monitor was asked to start, without a login."""
+    """A run that the monitor was asked to start, without a login; four updates, and one when learning went on."""
     folder = tmp_path_factory.mktemp("start")
     done = train(folder, "start")
-    (run_file,) = folder.glob("run/wandb/offline-run-*/*.wandb")
-    return folder, read_run(folder / "run"), records(run_file), done
+    first, second = map(records, sorted(folder.glob("run/wandb/offline-run-*/*.wandb")))
+    return folder, read_run(folder / "run"), (first, second), done
+
+
+def summary(found):
+    updates = [record["summary"]["update"] for record in found if record["type"] == "summary"]
+    return {key: value for update in updates for key, value in update.items()}
 
 
 def history_rows(found):
@@ -80,9 +85,11 @@ def history_rows(found):
 
 
 def test_every_number_of_the_file_is_in_wandb_under_the_same_key(started):
-    _, run, found, _ = started
-    by_update = {row["update"]: row for row in history_rows(found) if "kl_mean" in row}
-    assert len(by_update) == len(run.updates) == 4
+    _, run, segments, _ = started
+    counts = [sum("kl_mean" in row for row in history_rows(found)) for found in segments]
+    assert counts == [4, 1]
+    by_update = {row["update"]: row for found in segments for row in history_rows(found) if "kl_mean" in row}
+    assert len(by_update) == len(run.updates) == 5
     for mine in run.updates:
         theirs = by_update[mine["update"]]
         for key, value in mine.items():
@@ -91,7 +98,7 @@ def test_every_number_of_the_file_is_in_wandb_under_the_same_key(started):
 
 
 def test_the_run_says_what_it_is(started):
-    _, run, found, _ = started
+    _, run, (found, _), _ = started
     described = run.manifest["wandb"]
     assert described["mode"] == "offline"
     assert (run.path / described["dir"]).is_dir()
@@ -102,8 +109,8 @@ def test_the_run_says_what_it_is(started):
 
 
 def test_spikes_arrive_as_events_alerts_and_a_count_in_the_summary(started):
-    _, run, found, _ = started
-    spikes = [event for event in run.events if event["event"] == "kl_spike"]
+    _, run, (found, _), _ = started
+    spikes = [event for event in run.events if event["event"] == "kl_spike" and event["update"] <= 4]
     assert spikes, "at this step size the KL cannot stay small"
     rows = [row for row in history_rows(found) if row.get("event") == "kl_spike"]
     assert [row["event/value"] for row in rows] == pytest.approx([event["value"] for event in spikes])
@@ -112,14 +119,21 @@ def test_spikes_arrive_as_events_alerts_and_a_count_in_the_summary(started):
     assert spikes[0]["message"] in alert["text"], (
         "the alert carries the numbers; later spikes do not alert again"
     )
-    summary = {}
-    for record in found:
-        if record["type"] == "summary":
-            summary.update(record["summary"]["update"])
     assert rows[0]["event/id"] == spikes[0]["id"]
-    assert summary["events/kl_spike"] == len(spikes)
-    assert summary["largest/kl_mean"] == pytest.approx(max(row["kl_mean"] for row in run.updates))
-    assert summary["status"] == "done"
+    last = summary(found)
+    assert last["events/kl_spike"] == len(spikes)
+    assert last["largest/kl_mean"] == pytest.approx(max(row["kl_mean"] for row in run.updates[:4]))
+    assert last["status"] == "done"
+
+
+def test_learning_on_keeps_the_id_and_the_counts(started):
+    _, run, segments, _ = started
+    ids = {record["run"]["run_id"] for found in segments for record in found if record["type"] == "run"}
+    assert len(ids) == 1
+    last = summary(segments[-1])
+    assert last["largest/kl_max"] == pytest.approx(max(row["kl_max"] for row in run.updates))
+    assert max(row["kl_max"] for row in run.updates) > run.updates[-1]["kl_max"], "the largest was before"
+    assert last["events/kl_spike"] == sum(event["event"] == "kl_spike" for event in run.events)
 
 
 def test_nothing_is_written_outside_the_run_directory_and_nobody_is_asked(started):
@@ -139,24 +153,16 @@ def test_a_run_that_the_user_started_gets_the_numbers_and_stays_his(tmp_path):
     assert read_run(tmp_path / "run").manifest["wandb"]["mode"] == "yours"
 
 
-def test_false_means_no_wandb_at_all(tmp_path):
-    train(tmp_path, "off")
+def test_false_means_no_wandb_at_all(tmp_path, monkeypatch):
+    """Although the user is logged in and is logging to a run of his own."""
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr("wandb.run", Broken())
+    monkeypatch.setattr("wandb.init", lambda *_, **__: pytest.fail("a run was started"))
+    model = PPO("MlpPolicy", "Pendulum-v1", n_steps=32, batch_size=32, n_epochs=1, device="cpu")
+    model.learn(32, callback=DivergenceMonitor(tmp_path / "run", random_return=-1200.0, wandb=False))
     assert not (tmp_path / "run" / "wandb").exists()
     assert read_run(tmp_path / "run").manifest["wandb"] is None
-
-
-def test_learning_on_keeps_the_id_and_the_counts(tmp_path):
-    train(tmp_path, "twice")
-    segments = [records(path) for path in sorted(tmp_path.glob("run/wandb/offline-run-*/*.wandb"))]
-    assert (
-        len({record["run"]["run_id"] for found in segments for record in found if record["type"] == "run"})
-        == 1
-    )
-    summaries = [record["summary"]["update"] for record in segments[-1] if record["type"] == "summary"]
-    last = {key: value for summary in summaries for key, value in summary.items()}
-    rows = read_run(tmp_path / "run").updates
-    assert len(rows) == 5
-    assert last["largest/kl_max"] == pytest.approx(max(row["kl_max"] for row in rows))
 
 
 @pytest.mark.parametrize(
