@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rl_lab.cli import show
 from rl_lab.cli.work import JsonOption
-from rl_lab.errors import UserError
+from rl_lab.errors import UserError, one_line
 
 
 def doctor(as_json: JsonOption = False) -> int:
@@ -71,7 +71,7 @@ def _compiler() -> Result:
         return (
             "compiler",
             False,
-            f"chaos/Lorenz-v0 does not step: {type(error).__name__}: {error}".splitlines()[0],
+            f"chaos/Lorenz-v0 does not step: {one_line(error)}",
         )
     return "compiler", True, "chaos/Lorenz-v0 compiles and steps"
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
+from rl_lab.errors import one_line
 from rl_lab.monitor import DivergenceMonitor
 from rl_lab.monitor.record.run_directory import Run, read_run
 from rl_lab.study.board import Progress
@@ -78,7 +79,7 @@ def execute(
         if not monitor.has_begun:
             raise
         traceback.print_exc()
-        monitor.close("failed", f"{type(error).__name__}: {error}".splitlines()[0])
+        monitor.close("failed", one_line(error))
     finally:
         vec_env.close()
     return read_run(monitor.run_dir)

@@ -9,7 +9,7 @@ import gymnasium as gym
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from rl_lab.errors import UserError, did_you_mean
+from rl_lab.errors import UserError, did_you_mean, one_line
 from rl_lab.monitor.measure.reference import random_return
 from rl_lab.study.checkout import room
 from rl_lab.study.plan import Agent, Env
@@ -44,7 +44,7 @@ def _told_in_a_sentence(env: Env, where: str) -> Iterator[None]:
     except Exception as error:  # whatever somebody's constructor raises is about these settings
         if str(error).startswith(f"{env.id}: "):  # our own tasks say it in a sentence
             raise UserError(f"{prefix}{error}") from error
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        said = one_line(error)
         settings = ", ".join(f"{k}={v!r}" for k, v in env.settings.items()) or "no settings"
         raise UserError(f"{prefix}{env.id} cannot be made with {settings} ({said})") from error
 
