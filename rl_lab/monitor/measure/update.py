@@ -1,12 +1,12 @@
 """One change of a policy, seen from outside, and the numbers that describe it."""
 
-import ast
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from types import ModuleType
 
 import numpy as np
 from torch import Tensor
@@ -72,25 +72,27 @@ def all_quantities(level: Level = Level.FULL) -> dict[str, Quantity]:
     It takes an Update and returns a float, or raises NotApplicable. Those of the level and below are returned.
     """
     found: dict[str, Quantity] = {}
+    named: set[str] = set()
     for module in pkgutil.iter_modules(quantities.__path__):
         imported = importlib.import_module(f"{quantities.__name__}.{module.name}")
-        for name in _functions(inspect.getsource(imported)):
-            function = getattr(imported, name)
+        for name, function in vars(imported).items():
+            if name.startswith("_") or not _is_defined_in(imported, function):
+                continue
             where = f"rl_lab/monitor/quantities/{module.name}.py: {name}"
             if not function.__doc__:
                 raise TypeError(f"{where} has no docstring; it is the legend of the column {name}")
             if list(inspect.signature(function).parameters) != ["u"]:
                 raise TypeError(f"{where} must take exactly one argument, the update u")
-            if name in found:
+            if name in named:
                 raise TypeError(f"{where} is defined twice; a column has one definition")
-            found[name] = function
-    return {name: f for name, f in found.items() if getattr(f, "level", Level.STANDARD) <= level}
+            named.add(name)
+            if getattr(imported, "LEVEL", Level.STANDARD) <= level:
+                found[name] = function
+    return found
 
 
-def _functions(source: str) -> list[str]:
-    """Public functions in the order in which the file defines them."""
-    body = ast.parse(source).body
-    return [n.name for n in body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_")]
+def _is_defined_in(module: ModuleType, value: object) -> bool:
+    return inspect.isfunction(value) and value.__module__ == module.__name__
 
 
 def measure(update: Update, level: Level = Level.STANDARD) -> dict[str, float | None]:

@@ -1,18 +1,16 @@
 """The columns of updates.jsonl: one public function each, found by looking into this folder.
 
 A quantity takes an update `u` and returns a float; its name is the column, its docstring the legend with the
-unit. It asks for the parts of the update that it needs with `given`, and is measured from the level `standard`
-on unless it is marked with `from_level`.
+unit. It asks for the parts of the update that it needs with `given`. All of a file are measured from its `LEVEL`
+on; a file without one, from the level `standard`.
 """
 
-from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rl_lab.errors import did_you_mean
 
 Part = TypeVar("Part")
-Marked = TypeVar("Marked", bound=Callable[..., Any])
 
 
 class Level(IntEnum):
@@ -35,16 +33,6 @@ def given(part: Part | None) -> Part:
     if part is None:
         raise NotApplicable
     return part
-
-
-def from_level(level: Level) -> Callable[[Marked], Marked]:
-    """Mark a quantity as measured from this level on."""
-
-    def mark(quantity: Marked) -> Marked:
-        quantity.__dict__["level"] = level
-        return quantity
-
-    return mark
 
 
 def level_named(name: str) -> Level:

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rl_lab.monitor.quantities import Level, from_level, given
+from rl_lab.monitor.quantities import Level, given
 
 if TYPE_CHECKING:
     from rl_lab.monitor.measure.update import Update
 
+LEVEL = Level.LIGHT
 
-@from_level(Level.LIGHT)
+
 def first_ratio_error(u: "Update") -> float:
     """Largest |log ratio| of any sample before the first gradient step, policy against stored log-probability [0 when
     all is well]."""
     return float(np.abs(given(u.behaviour_log_ratio)).max())
 
 
-@from_level(Level.LIGHT)
 def first_kl(u: "Update") -> float:
     """Mean of (r - 1) - log r before the first gradient step: KL(policy that acted || policy that learns), estimated
     from the actions taken [nats, 0 when all is well]."""

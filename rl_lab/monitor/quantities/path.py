@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rl_lab.monitor.quantities import Level, NotApplicable, from_level, given
+from rl_lab.monitor.quantities import Level, NotApplicable, given
 
 if TYPE_CHECKING:
     from rl_lab.monitor.measure.distributions import Floats
     from rl_lab.monitor.measure.update import Update
 
+LEVEL = Level.FULL
 
-@from_level(Level.FULL)
+
 def kl_path_first(u: "Update") -> float:
     """Mean KL(pi_old || pi_1) after the first gradient step [nats]; of rules that move the policy before it by other
     means (TRPO), all of their step."""
@@ -25,13 +26,11 @@ def kl_path_first(u: "Update") -> float:
     return float(kl[0])
 
 
-@from_level(Level.FULL)
 def kl_path_max(u: "Update") -> float:
     """Largest mean KL(pi_old || pi_i) after any of the gradient steps looked at [nats]."""
     return float(_kl(u).max())
 
 
-@from_level(Level.FULL)
 def kl_path_overshoot(u: "Update") -> float:
     """kl_path_max over the KL after the last of those steps [1 = the update ended at its farthest]; missing where it
     ended where it began."""
@@ -41,7 +40,6 @@ def kl_path_overshoot(u: "Update") -> float:
     return float(kl.max() / kl[-1])
 
 
-@from_level(Level.FULL)
 def kl_path_jump(u: "Update") -> float:
     """Largest rise of the mean KL from one of the steps looked at to the next, pi_old included [nats]."""
     return float(np.diff(_kl(u), prepend=0.0).max())

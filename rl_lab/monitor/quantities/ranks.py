@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rl_lab.monitor.quantities import Level, NotApplicable, from_level, given
+from rl_lab.monitor.quantities import Level, NotApplicable, given
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rl_lab.monitor.measure.update import Update
+
+LEVEL = Level.FULL
 
 ENERGY = 0.99
 """Share of the energy, sum s^2, that feature_rank_99 wants explained."""
@@ -27,14 +29,12 @@ STILL = 1e-3
 """Standard deviation over states below which a unit says the same of all of them (Moalla et al., for dead tanh)."""
 
 
-@from_level(Level.FULL)
 def feature_rank(u: "Update") -> float:
     """Effective rank of the policy's features, exp(H(s / sum s)) with the entropy H [1..units] (Roy and Vetterli,
     EUSIPCO 2007)."""
     return _effective_rank(given(given(u.activations).features))
 
 
-@from_level(Level.FULL)
 def feature_rank_99(u: "Update") -> float:
     """Approximate rank of the policy's features: how many singular values make 99 % of sum s^2 [1..units] (Yang et
     al., arXiv:1909.12255)."""
@@ -43,32 +43,27 @@ def feature_rank_99(u: "Update") -> float:
     return float((share < ENERGY).sum() + 1) if bool(share.isfinite().all()) else torch.nan
 
 
-@from_level(Level.FULL)
 def stable_rank(u: "Update") -> float:
     """Stable rank of the policy's features, sum s^2 / max s^2 [1..units]."""
     energy = _energies(given(given(u.activations).features))
     return float(energy.sum() / energy[0])
 
 
-@from_level(Level.FULL)
 def feature_norm(u: "Update") -> float:
     """Root mean square over states of the length of the policy's feature vector."""
     return _mean_length(given(given(u.activations).features))
 
 
-@from_level(Level.FULL)
 def preactivation_norm(u: "Update") -> float:
     """Root mean square over states of the length of what enters the policy's last nonlinearity."""
     return _mean_length(given(given(u.activations).preactivations))
 
 
-@from_level(Level.FULL)
 def value_feature_rank(u: "Update") -> float:
     """Effective rank, as of feature_rank, of the value function's features [1..units]."""
     return _effective_rank(given(given(u.activations).value_features))
 
 
-@from_level(Level.FULL)
 def dormant_share(u: "Update") -> float:
     """Share of all hidden units, policy and value function, whose mean |h| over states is at most 0.025 of the mean of
     their layer, or whose whole layer is 0 [0..1] (Sokar et al., arXiv:2302.12902)."""
@@ -76,7 +71,6 @@ def dormant_share(u: "Update") -> float:
     return _share([size <= DORMANT * size.mean() for size in sizes], sizes)
 
 
-@from_level(Level.FULL)
 def saturated_share(u: "Update") -> float:
     """Share of all hidden units, policy and value function, whose standard deviation over states is below 0.001: dead,
     or at the end of their range [0..1] (Moalla et al., arXiv:2405.00662)."""

@@ -12,7 +12,7 @@ import torch
 
 from rl_lab.monitor.measure.numbers import length, rms, variance
 from rl_lab.monitor.measure.visited import NEWEST
-from rl_lab.monitor.quantities import Level, NotApplicable, from_level, given
+from rl_lab.monitor.quantities import Level, NotApplicable, given
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,56 +20,50 @@ if TYPE_CHECKING:
 
     from rl_lab.monitor.measure.update import Update
 
+LEVEL = Level.LIGHT
+
 ROWS = 4096
 """Observations that are converted at a time: images are bytes, and four times as large as numbers."""
 
 TINY = 1e-24
 
 
-@from_level(Level.LIGHT)
 def return_scale(u: "Update") -> float:
     """Root mean square of the returns that the value function learns [units of return]."""
     return rms(given(given(u.rollout).returns))
 
 
-@from_level(Level.LIGHT)
 def advantage_scale(u: "Update") -> float:
     """Standard deviation of the advantages, before an algorithm normalises them [units of return]."""
     return math.sqrt(variance(given(given(u.rollout).advantages)))
 
 
-@from_level(Level.LIGHT)
 def reward_scale(u: "Update") -> float:
     """Root mean square of the rewards [units of reward]."""
     return rms(given(given(u.rollout).rewards))
 
 
-@from_level(Level.LIGHT)
 def reward_max(u: "Update") -> float:
     """Largest |reward| of any step [units of reward]."""
     return float(np.abs(given(given(u.rollout).rewards)).max())
 
 
-@from_level(Level.LIGHT)
 def paid_scale(u: "Update") -> float:
     """Root mean square of the rewards as the environment paid them, before any normalisation [units of reward]."""
     return given(u.paid).scale
 
 
-@from_level(Level.LIGHT)
 def paid_max(u: "Update") -> float:
     """Largest |reward| that the environment paid [units of reward]."""
     return given(u.paid).largest
 
 
-@from_level(Level.LIGHT)
 def paid_inside_max(u: "Update") -> float:
     """Largest |reward| that it paid for a step that did not end an episode [units of reward]: prizes and penalties are
     often paid with the last step, and may be a thousand times what is paid before."""
     return given(given(u.paid).largest_inside)
 
 
-@from_level(Level.LIGHT)
 def observation_scale(u: "Update") -> float:
     """Root mean square of all entries of the observations [their unit]; missing where they are numbers of choices."""
     parts = _continuous(u)
@@ -77,7 +71,6 @@ def observation_scale(u: "Update") -> float:
     return math.sqrt(squares / sum(part.numel() for part in parts))
 
 
-@from_level(Level.LIGHT)
 def observation_outside(u: "Update") -> float:
     """How far the states of the last three rollouts are outside of the range of the 40 rollouts before, in widths of
     that range, for the mean or the log standard deviation of the entry that is furthest; negative inside [].
@@ -101,7 +94,6 @@ def _outside(values: "NDArray[np.float64]", least: "NDArray[np.float64]") -> flo
     return float((np.maximum(newest.min(0) - high, low - newest.max(0)) / width).max())
 
 
-@from_level(Level.LIGHT)
 def observation_max(u: "Update") -> float:
     """Largest |entry| of any observation [its unit]; missing where they are numbers of choices."""
     ends = [float(end) for part in _continuous(u) for end in torch.aminmax(part)]

@@ -1,9 +1,9 @@
-"""What the optimiser did: gradients before clipping, and the length of the step taken."""
+"""What the optimizer did: gradients before clipping, steps, and its moments afterwards."""
 
 from typing import TYPE_CHECKING
 
 from rl_lab.monitor.measure.numbers import length
-from rl_lab.monitor.quantities import Level, NotApplicable, from_level, given
+from rl_lab.monitor.quantities import NotApplicable, given
 
 if TYPE_CHECKING:
     from rl_lab.monitor.measure.distributions import Floats
@@ -65,19 +65,10 @@ def epochs(u: "Update") -> float:
     return path.total / given(path.steps_per_epoch)
 
 
-@from_level(Level.LIGHT)
-def step_norm(u: "Update") -> float:
-    """L2 norm of the change of all parameters, |theta_new - theta_old|."""
-    return length(given(u.new_parameters) - given(u.old_parameters))
-
-
-@from_level(Level.LIGHT)
-def relative_step(u: "Update") -> float:
-    """step_norm / |theta_old|."""
-    whole = length(given(u.old_parameters))
-    if whole == 0:
-        raise NotApplicable
-    return length(given(u.new_parameters) - given(u.old_parameters)) / whole
+def optimizer_norm(u: "Update") -> float:
+    """L2 norm of the optimizer's moments after the update; Adam's first moments, in units of the gradient, and second
+    ones, of its square, together."""
+    return length(given(u.optimizer))
 
 
 def _norms(u: "Update", part: str) -> "Floats":
