@@ -123,10 +123,13 @@ class LoopMonitor:
 
     def step(self, rewards: Any, dones: Any, observations: Any = None) -> None:
         """Tell of one step of all environments: rewards as they were paid, dones = terminated or truncated."""
-        rewards, dones = np.atleast_1d(np.asarray(rewards)), np.atleast_1d(np.asarray(dones))
+        rewards, dones = np.asarray(rewards).reshape(-1), np.asarray(dones, dtype=bool).reshape(-1)
+        if dones.size not in (1, rewards.size):
+            raise ValueError(f"dones: {dones.size} values for the rewards of {rewards.size} environments")
+        dones = np.broadcast_to(dones, rewards.shape)
         self.env_steps += len(rewards)
         self._observer.env_steps = self.env_steps
-        self._returns.step(rewards, dones.astype(bool), [{}] * len(rewards))
+        self._returns.step(rewards, dones, [{}] * len(rewards))
         if self._observer.nonfinite is None:
             found = NonFinite.in_step({} if observations is None else observations, rewards)
             if found is not None:

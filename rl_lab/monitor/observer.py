@@ -215,14 +215,15 @@ class Observer:
             "return_smooth": smooth.mean if smooth else None,
             "return_stderr": smooth.stderr if smooth and smooth.episodes > 1 else None,
             "length_mean": mean_of([episode.length for episode in fresh]).mean if fresh else None,
-            "episodes": self.returns.total,
+            # Unknown, and not 0, where nobody tells of steps or episodes.
+            "episodes": self.returns.total if self.returns.payments.is_told or self.returns.total else None,
         }
 
     def _paid(self, update: Update) -> Paid | None:
-        told, rollout = self.returns.payments.take(), update.rollout
-        if told is None and rollout is not None and rollout.rewards is not None:
+        payments, rollout = self.returns.payments, update.rollout
+        if not payments.is_told and rollout is not None and rollout.rewards is not None:
             return paid_of(rollout.rewards)
-        return told
+        return payments.take()
 
     def _random_mean(self) -> Mean | None:
         r = self._random

@@ -31,7 +31,8 @@ class RewardOutlier(Detector):
     """Judges what the environment paid, before anyone normalised it: paid_inside_max, paid_max and paid_scale.
 
     One reward inside an episode is judged by the rewards before it, one at an end also by whole returns. While every
-    episode has paid the same, nothing is said of single rewards: nobody knows yet what success is worth.
+    episode has paid the same, nothing is said of single rewards: nobody knows yet what success is worth. Where returns
+    vary, the first success of all looks like an outlier if it is worth ten times the largest reward.
     """
 
     name = "reward_outlier"
@@ -68,7 +69,7 @@ class RewardOutlier(Detector):
 
     def _beyond(self, seen: Seen) -> Finding | None:
         for column, known, least in (
-            ("paid_inside_max", self._inside, 0.0),
+            ("paid_inside_max", self._inside, max(seen.before("paid_scale"), default=0.0)),
             ("paid_max", self._ends, WHOLE * self._largest_return),
         ):
             size, usual = seen.row.get(column), max(known, default=0.0)
@@ -103,7 +104,8 @@ class RewardOutlier(Detector):
 
 
 def _all(seen: Seen, expected: tuple[float, float]) -> Finding:
-    scale, usually = seen.row["paid_scale"], median(seen.before("paid_scale")[: 1 - LONG])
+    paying = [row for row in (*seen.history, seen.row) if row.get("paid_scale")]
+    scale, usually = seen.row["paid_scale"], median([row["paid_scale"] for row in paying[:-LONG]])
     times = (
         f"{scale / usually:.2g} times as large" if scale > usually else f"{usually / scale:.2g} times smaller"
     )
@@ -111,7 +113,7 @@ def _all(seen: Seen, expected: tuple[float, float]) -> Finding:
         f"all rewards have been {times} for {LONG} updates: paid_scale {scale:.3g}, usually {usually:.3g}"
     )
     found = _finding(scale, expected[scale > usually], message, "paid_scale")
-    return replace(found, details={**found.details, "onset_update": int(seen.row["update"]) - LONG + 1})
+    return replace(found, details={**found.details, "onset_update": int(paying[-LONG]["update"])})
 
 
 def _are_alike(seen: Seen, newest: int) -> bool:
@@ -121,7 +123,10 @@ def _are_alike(seen: Seen, newest: int) -> bool:
     if len(crests) <= newest:
         return False
     now, before = median(crests[-newest:]), median(crests[:-newest])
-    return before / ALIKE < now < ALIKE * before
+    # A single reward among n that dwarfs all others has sqrt(n): where few of them pay anything, that is usual.
+    n = rows[-1]["env_steps"] - rows[-2]["env_steps"]
+    single = math.sqrt(n) if n > 0 else math.inf  # a loop may count no steps
+    return before / ALIKE < now < ALIKE * before < single
 
 
 def _finding(value: float, threshold: float, message: str, quantity: str) -> Finding:

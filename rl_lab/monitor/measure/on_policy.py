@@ -55,7 +55,7 @@ class Watching:
     """What the updates of one run share: listeners, and held-out states."""
 
     def __init__(self, model: Any, level: Level) -> None:
-        refuse_unknown(model.policy)
+        refuse_unknown(model.policy, model._last_obs)
         self._model, self._level = model, level
         self._listeners = Listeners(model) if level >= Level.STANDARD else None
         self._held_out: HeldOut | None = None

@@ -33,11 +33,14 @@ class Payments:
     """Adds up rewards from one update to the next."""
 
     def __init__(self) -> None:
+        self.is_told = False
+        """Whether anybody tells of steps."""
         self._waiting: list[tuple[NDArray[Any], NDArray[np.bool_]]] = []
         self._count, self._squares, self._largest, self._inside = 0, 0.0, 0.0, -math.inf
 
     def step(self, rewards: NDArray[np.floating[Any]], dones: NDArray[np.bool_]) -> None:
         """Account for one step of all environments."""
+        self.is_told = True
         # Copies: stable-baselines3 adds values to these very rewards.
         self._waiting.append((np.array(rewards, dtype=np.float64), np.array(dones, dtype=bool)))
         if len(self._waiting) == STEPS:
@@ -51,7 +54,7 @@ class Payments:
         paid = Paid(
             math.sqrt(self._squares / self._count),
             self._largest,
-            self._inside if self._inside > -math.inf else None,
+            None if self._inside == -math.inf else self._inside,
         )
         self._count, self._squares, self._largest, self._inside = 0, 0.0, 0.0, -math.inf
         return paid

@@ -240,11 +240,17 @@ def _read_distribution(distribution: Any, actions: Tensor) -> tuple[Distribution
     raise TypeError(_cannot_measure(distribution))
 
 
-def refuse_unknown(policy: Any) -> None:
+def refuse_unknown(policy: Any, observation: Any) -> None:
     """TypeError, before training begins, if its actions have a distribution that cannot be read."""
-    distribution = getattr(policy, "action_dist", None)
-    if distribution is not None and not isinstance(distribution, READABLE):
-        raise TypeError(_cannot_measure(distribution))
+    if isinstance(getattr(policy, "action_dist", None), READABLE):
+        return
+    try:
+        with acting(policy), torch.no_grad():
+            distribution = policy.get_distribution(policy.obs_to_tensor(observation)[0])
+            actions = distribution.mode()
+    except Exception:
+        return  # it wants to be asked in another way: the first rollout will tell
+    _read_distribution(distribution, actions)
 
 
 def _cannot_measure(distribution: Any) -> str:

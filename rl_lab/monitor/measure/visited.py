@@ -17,6 +17,8 @@ LEAST = 20
 """Rollouts before them that are needed."""
 ENTRIES = 1024
 """Entries beyond which a part of the observations is an image, and counts as a single entry."""
+AT_ONCE = 2**20
+"""Numbers that are converted at a time."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Visits:
         moments = None if rollout is None else _moments(rollout)
         if moments is None or not np.isfinite(moments[1]).all():
             return None
+        if self._moments and len(self._moments[-1][0]) != len(moments[0]):
+            self._moments.clear()  # other observations than before
         self._moments.append(moments)
         if len(self._moments) < NEWEST + LEAST:
             return None
@@ -48,16 +52,25 @@ class Visits:
 
 def _moments(rollout: Rollout) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     seen = rollout.observations
-    parts = [_entries(part) for part in (seen.values() if isinstance(seen, Mapping) else [seen])]
-    pairs = [torch.var_mean(part.double(), 0, correction=0) for part in parts if part is not None]
+    parts = list(seen.values()) if isinstance(seen, Mapping) else [seen]
+    pairs = [_of_part(p) for p in parts if p.numel() and (p.is_floating_point() or p.dtype == torch.uint8)]
     if not pairs:
         return None
-    variance, mean = (torch.cat([pair[i] for pair in pairs]).cpu().numpy() for i in (0, 1))
-    return mean, variance
+    means, variances = zip(*pairs, strict=True)
+    return np.concatenate(means), np.concatenate(variances)
 
 
-def _entries(part: Tensor) -> Tensor | None:
-    """[N, entries]; None where they are numbers of choices."""
-    if not part.numel() or not (part.is_floating_point() or part.dtype == torch.uint8):
-        return None
-    return part.reshape(len(part), -1) if part[0].numel() <= ENTRIES else part.reshape(-1, 1)
+def _of_part(part: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and variance [entries], a piece at a time: images are bytes, and eight times as large as numbers."""
+    is_image = part[0].numel() > ENTRIES
+    counts, means, variances = [], [], []
+    for piece in torch.split(part, max(1, AT_ONCE // part[0].numel())):
+        entries = piece.reshape(-1, 1) if is_image else piece.reshape(len(piece), -1)
+        # In this order: not every device has float64.
+        variance, mean = torch.var_mean(entries.cpu().double(), 0, correction=0)
+        counts.append(len(entries))
+        means.append(mean.numpy())
+        variances.append(variance.numpy())
+    shares = np.array(counts)[:, None] / sum(counts)
+    mean = (shares * means).sum(0)
+    return mean, (shares * (variances + (means - mean) ** 2)).sum(0)

@@ -77,11 +77,15 @@ def observation_outside(u: "Update") -> float:
 
     Of the three the nearest counts, and the width is at least the range of the three: a policy that gets better
     changes its states step by step, another unit at once. The least width is log 1.4, and half a standard deviation.
+    Entries that stood still in most of the 40 say nothing: a flag that is up for the first time has no range yet.
     """
     visited = given(u.visited)
-    means, variances = visited.means, visited.variances
-    # An entry that stands still varies by a thousandth of its size.
-    spreads = 0.5 * np.log(np.maximum(variances, 1e-6 * (means**2 + variances) + TINY))
+    still = 1e-6 * (visited.means**2 + visited.variances) + TINY
+    moves = np.median(visited.variances[:-NEWEST] / still[:-NEWEST], 0) > 1
+    if not moves.any():
+        raise NotApplicable
+    means, variances = visited.means[:, moves], visited.variances[:, moves]
+    spreads = 0.5 * np.log(np.maximum(variances, still[:, moves]))
     half = np.exp(np.median(spreads[:-NEWEST], 0)) / 2
     return max(_outside(spreads, np.full_like(half, math.log(1.4))), _outside(means, half))
 

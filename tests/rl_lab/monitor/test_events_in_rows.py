@@ -447,6 +447,32 @@ def test_the_first_success_where_every_episode_has_paid_the_same_is_no_outlier()
     assert found(rows(**known), "reward_outlier") == [40]
 
 
+def test_where_most_updates_pay_nothing_a_new_unit_needs_three_that_pay():
+    """A prize at the end of every third update, at first worth 1 and then 3."""
+    pays = np.arange(1, 61) % 3 == 0
+    size = np.where(pays, then(60, 40, 1.0, 3.0), 0.0)
+    table = rows(**paid(size, 0.1 * size, np.zeros(60)))
+    ((update, finding),) = [(u, f) for u, f in judge(table, RANDOM, CLIPPED) if f.event == "reward_outlier"]
+    assert update == 48
+    assert finding.details["onset_update"] == 42
+    assert "3 times as large" in finding.message
+
+
+def test_one_enormous_reward_among_few_is_not_all_of_them():
+    """512 rewards, three of which are not 0: their crest is that of a single one, too."""
+    sparse = paid(only(60, 40, 1, 1000), only(60, 40, math.sqrt(3 / 512), 1000 / math.sqrt(512)))
+    table = [{**row, "env_steps": 512 * row["update"]} for row in rows(**sparse)]
+    (finding,) = [f for _, f in judge(table, RANDOM, CLIPPED) if f.event == "reward_outlier"]
+    assert finding.message.startswith("a reward is")
+    same = [{**row, "return_mean": 1.0} for row in table]
+    assert found(same, "reward_outlier") == []
+
+
+def test_inside_rewards_that_were_tiny_beside_all_others_may_grow():
+    inside = then(60, 40, 1e-9, 1e-2)
+    assert found(rows(**paid(np.ones(60), np.full(60, 0.1), inside)), "reward_outlier") == []
+
+
 def test_nothing_is_known_of_rewards_before_twenty_episodes():
     early = {**paid(only(60, 10, 1, 50)), "episodes": 2 * np.arange(60)}
     assert found(rows(**early), "reward_outlier") == []

@@ -19,6 +19,7 @@ from torch.distributions.transforms import TanhTransform
 from rl_lab import LoopMonitor
 from rl_lab.monitor.measure import distributions as own
 from rl_lab.monitor.measure.torch_policies import log_prob, read
+from rl_lab.monitor.record.run_directory import read_run
 
 N = 64
 
@@ -209,6 +210,37 @@ def test_episodes_are_counted_or_told(tmp_path):
     monitor.observe(policy, policy, batch)
     (row,) = rows_of(monitor)
     assert (row["episodes"], row["return_mean"], row["length_mean"], row["env_steps"]) == (2, 7.0, 3.5, 8)
+
+
+def test_without_steps_a_batch_tells_what_is_paid_and_episodes_are_unknown(tmp_path):
+    told, untold, agent = watch(tmp_path / "told"), watch(tmp_path / "untold"), Little()
+    batch = batch_of(agent)
+    policy = agent.policy(batch["observations"])
+    told.step(np.full((4, 1), 7.0), np.zeros((4, 1)))
+    for monitor in (told, told, untold):
+        monitor.observe(policy, policy, batch)
+    ours = [(row["paid_max"], row["episodes"]) for row in rows_of(told)]
+    assert ours == [(7.0, 0), (None, 0)], "what a batch holds is not what was paid since"
+    (row,) = rows_of(untold)
+    assert (row["paid_max"], row["episodes"]) == (pytest.approx(float(batch["rewards"].abs().max())), None)
+
+
+def test_a_loop_without_episodes_is_told_of_other_units_all_the_same(tmp_path):
+    monitor, agent, batch = watch(tmp_path), Little(), batch_of(Little())
+    for update in range(30):
+        unit = 1000.0 if update >= 25 else 1.0
+        observations = draw(N, 2, seed=update).float() * unit
+        policy = agent.policy(observations)
+        seen = {**batch, "observations": observations, "rewards": batch["rewards"] * unit}
+        del seen["log_probs"]
+        monitor.observe(policy, policy, seen)
+    events = {event["event"]: event["update"] for event in read_run(monitor.run_dir).events}
+    assert (events["reward_outlier"], events["observation_shift"]) == (26, 28)
+
+
+def test_dones_that_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="dones: 3 values for the rewards of 4 environments"):
+        watch(tmp_path).step(np.ones(4), np.zeros(3))
 
 
 def test_how_a_loop_ended_is_in_the_manifest(tmp_path):

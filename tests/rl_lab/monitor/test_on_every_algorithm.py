@@ -277,12 +277,43 @@ def test_rewards_are_those_that_the_environment_paid_although_wrappers_and_sb3_c
         assert row["reward_max"] != 517
 
 
+class Own:
+    """A distribution of a user's own, of none of the classes of stable-baselines3."""
+
+    def __init__(self, inner):
+        self.distribution = inner
+
+    def get_actions(self, deterministic=False):
+        return self.distribution.sample()
+
+    def mode(self):
+        return self.distribution.mode
+
+    def log_prob(self, actions):
+        return self.distribution.log_prob(actions)
+
+    def entropy(self):
+        return self.distribution.entropy()
+
+
+def with_own(inner):
+    model = make("ppo-discrete")
+    model.policy.action_dist = Own(None)
+    model.policy._get_action_dist_from_latent = lambda latent: Own(inner(model.policy.action_net(latent)))
+    return model
+
+
 def test_a_policy_that_cannot_be_measured_is_refused_before_training_begins(tmp_path):
-    model = make("ppo-box")
-    model.policy.action_dist = type("Beta", (), {})()
-    with pytest.raises(TypeError, match="cannot measure a Beta; it knows those of the kinds DiagGaussian"):
+    model = with_own(lambda output: torch.distributions.Poisson(output.exp()))
+    with pytest.raises(TypeError, match="cannot measure a Own; it knows those of the kinds DiagGaussian"):
         model.learn(N_STEPS * N_ENVS, callback=DivergenceMonitor(tmp_path / "run", random_return=0.0))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_distribution_of_ones_own_that_can_be_read_is_measured(tmp_path):
+    model = with_own(lambda logits: torch.distributions.Categorical(logits=logits))
+    model.learn(N_STEPS * N_ENVS, callback=DivergenceMonitor(tmp_path / "run", random_return=0.0))
+    assert read_run(tmp_path / "run").updates[0]["kl_mean"] > 0
 
 
 def test_without_sb3s_monitor_the_returns_are_added_up(tmp_path):

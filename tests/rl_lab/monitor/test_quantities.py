@@ -18,8 +18,8 @@ from rl_lab.monitor.measure.paid import Payments
 from rl_lab.monitor.measure.path import KLPath
 from rl_lab.monitor.measure.rollout import Rollout
 from rl_lab.monitor.measure.update import Update, all_quantities, measure
-from rl_lab.monitor.measure.visited import Visits
-from rl_lab.monitor.quantities import ranks
+from rl_lab.monitor.measure.visited import AT_ONCE, Visits
+from rl_lab.monitor.quantities import NotApplicable, ranks
 
 N, A = 300, 3
 RNG = np.random.default_rng(0)
@@ -237,6 +237,8 @@ def test_what_was_paid_is_counted_once_and_nothing_paid_is_missing():
     assert math.isnan(paid.scale)
     assert math.isnan(paid.largest)
     assert paid.largest_inside is None
+    PAYMENTS.step(np.array([np.nan]), np.array([False]))
+    assert math.isnan(PAYMENTS.take().largest_inside)
     PAYMENTS.step(np.array([-4.0, 3.0]), np.array([False, True]))
     assert PAYMENTS.take().largest_inside == 4
 
@@ -254,20 +256,34 @@ def test_another_unit_is_outside_and_a_policy_that_gets_better_is_not():
 
 
 def test_states_need_rollouts_before_them_and_finite_numbers():
-    still = [np.full((N, 2), 7.0)] * 23
-    assert visiting(still[1:]) is None
-    assert all_quantities()["observation_outside"](Update(visited=visiting(still))) <= 0
-    moved = still + [np.full((N, 2), 7.5)] * 3
-    assert all_quantities()["observation_outside"](Update(visited=visiting(moved))) > 1
-    assert visiting([*still, np.full((N, 2), np.nan)]) is None
+    states = [RNG.normal(size=(N, 2)) for _ in range(23)]
+    assert visiting(states[1:]) is None
+    assert visiting(states).means.shape == (23, 2)
+    assert visiting([*states, np.full((N, 2), np.nan)]) is None
     assert visiting([np.arange(N)] * 30) is None, "numbers of choices have no unit"
+    assert visiting([*states, RNG.normal(size=(N, 3))]) is None, "other observations than before"
+    assert visiting([*states, *(RNG.normal(size=(N, 3)) for _ in range(23))]).means.shape == (23, 3)
+
+
+def test_a_flag_that_is_up_for_the_first_time_is_no_shift():
+    states = [RNG.normal(size=(N, 2)) for _ in range(43)]
+    for state in states[-3:]:
+        state[:, 1] = np.arange(N) % 20 == 0
+    for state in states[:-3]:
+        state[:, 1] = 0.0
+    measured = all_quantities()["observation_outside"]
+    assert measured(Update(visited=visiting(states))) < 0
+    with pytest.raises(NotApplicable):
+        measured(Update(visited=visiting([np.full((N, 2), 7.0)] * 30)))
 
 
 def test_an_image_counts_as_one_entry():
-    pixels = [RNG.integers(0, 255, size=(4, 40, 40)).astype(np.uint8) for _ in range(23)]
+    pixels = [RNG.integers(0, 255, size=(70, 130, 130)).astype(np.uint8) for _ in range(23)]
+    assert pixels[0].size > AT_ONCE, "several pieces"
     visited = visiting(pixels)
     assert visited.means.shape == (23, 1)
-    assert visited.means[-1, 0] == pytest.approx(pixels[-1].mean())
+    assert visited.means[-1, 0] == pytest.approx(pixels[-1].mean(), rel=1e-12)
+    assert visited.variances[-1, 0] == pytest.approx(pixels[-1].var(), rel=1e-12)
     darker = pixels + [image // 4 for image in pixels[:3]]
     assert all_quantities()["observation_outside"](Update(visited=visiting(darker))) > 1
 
