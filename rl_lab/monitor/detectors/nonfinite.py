@@ -94,18 +94,18 @@ class NonFinite(Detector):
     def in_step(observations: Any, rewards: Any) -> Finding | None:
         """What an environment just returned; called on every step, before anyone computes with it."""
         parts = observations if isinstance(observations, dict) else {"": observations}
-        checks = [("obs", f"observation {key}".strip(), part) for key, part in parts.items()]
-        for quantity, words, array in [*checks, ("reward", "reward", rewards)]:
-            index = first_nonfinite(array)
+        for key, part in parts.items():
+            index = first_nonfinite(part)
             if index is not None:
-                env, dimension = divmod(index, max(1, int(np.prod(np.shape(array)[1:]))))
-                what = f"{words} returned by environment {env}"
-                if quantity == "obs":
-                    what += f", dimension {dimension}"
-                return _finding(
-                    quantity, what, place={"env": env, "dimension": dimension, "by": "environment"}
-                )
-        return None
+                env, dimension = divmod(index, max(1, int(np.prod(np.shape(part)[1:]))))
+                words = f"observation {key}".strip()
+                what = f"{words} returned by environment {env}, dimension {dimension}"
+                return _finding("obs", what, place={"env": env, "dimension": dimension, "by": "environment"})
+        index = first_nonfinite(rewards)
+        if index is None:
+            return None
+        what = f"reward returned by environment {index}"
+        return _finding("reward", what, place={"env": index, "dimension": 0, "by": "environment"})
 
     @staticmethod
     def in_terminal(infos: Sequence[Mapping[str, Any]], dones: NDArray[np.bool_]) -> Finding | None:

@@ -42,7 +42,7 @@ class Payments:
         """Account for one step of all environments."""
         self.is_told = True
         # Copies: stable-baselines3 adds values to these very rewards.
-        self._waiting.append((np.array(rewards, dtype=np.float64), np.array(dones, dtype=bool)))
+        self._waiting.append((rewards.copy(), dones.copy()))
         if len(self._waiting) == STEPS:
             self._add_up()
 
@@ -62,7 +62,7 @@ class Payments:
     def _add_up(self) -> None:
         if not self._waiting:
             return
-        sizes = np.abs(np.concatenate([rewards for rewards, _ in self._waiting]))
+        sizes = np.abs(np.concatenate([rewards for rewards, _ in self._waiting]).astype(np.float64))
         inside = sizes[~np.concatenate([dones for _, dones in self._waiting])]
         self._waiting.clear()
         self._count += len(sizes)
