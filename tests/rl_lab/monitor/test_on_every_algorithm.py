@@ -258,7 +258,8 @@ def test_returns_are_what_the_environment_paid_although_the_normaliser_rescales(
     assert rows[-1]["length_mean"] == 17
 
 
-def test_rewards_are_those_that_the_environment_paid_although_wrappers_and_sb3_change_them(tmp_path):
+@pytest.mark.parametrize("wrapped", [VecNormalize, lambda env: env])
+def test_rewards_are_those_that_the_environment_paid_although_wrappers_and_sb3_change_them(wrapped, tmp_path):
     """What is paid goes up by 1 a step, and with the last one by 500; VecNormalize rescales, SB3 adds values."""
 
     class Growing(Little):
@@ -266,7 +267,7 @@ def test_rewards_are_those_that_the_environment_paid_although_wrappers_and_sb3_c
             observation, _, terminated, truncated, info = super().step(action)
             return observation, float(self.t + 500 * truncated), terminated, truncated, info
 
-    env = VecNormalize(make_vec_env(lambda: Growing(BOX), n_envs=2, seed=1))
+    env = wrapped(make_vec_env(lambda: Growing(BOX), n_envs=2, seed=1))
     PPO("MlpPolicy", env, n_steps=34, batch_size=17, seed=1).learn(
         136, callback=DivergenceMonitor(tmp_path / "run", level="light", random_return=0.0)
     )

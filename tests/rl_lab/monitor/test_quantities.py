@@ -255,6 +255,18 @@ def test_another_unit_is_outside_and_a_policy_that_gets_better_is_not():
     assert measured(Update(visited=visiting(sudden))) < 1, "it goes on changing"
 
 
+def test_a_range_is_never_narrower_than_a_factor_of_1_4_and_half_a_deviation():
+    measured, state = all_quantities()["observation_outside"], RNG.normal(size=(N, 2))
+    state = (state - state.mean(0)) / state.std(0)
+    steady = [state] * 40
+    for factor in (1.3, 1.5):
+        outside = measured(Update(visited=visiting(steady + [factor * state] * 3)))
+        assert outside == pytest.approx(math.log(factor) / math.log(1.4))
+    for shift in (0.4, 0.6):
+        outside = measured(Update(visited=visiting(steady + [state + shift] * 3)))
+        assert outside == pytest.approx(2 * shift)
+
+
 def test_states_need_rollouts_before_them_and_finite_numbers():
     states = [RNG.normal(size=(N, 2)) for _ in range(23)]
     assert visiting(states[1:]) is None
