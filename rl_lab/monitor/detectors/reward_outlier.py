@@ -63,9 +63,9 @@ class RewardOutlier(Detector):
 
     def _knows_enough(self, row: Mapping[str, Any]) -> bool:
         episodes = row.get("episodes")
-        return self._updates >= (UPDATES if episodes is None else LEAST) and (
-            episodes is None or episodes >= EPISODES
-        )
+        if episodes is None:
+            return self._updates >= UPDATES
+        return self._updates >= LEAST and bool(episodes >= EPISODES)
 
     def _beyond(self, seen: Seen) -> Finding | None:
         for column, known, least in (

@@ -58,6 +58,12 @@ class Rollout:
     def __len__(self) -> int:
         return int(self.actions.shape[0])
 
+    def continuous(self) -> list[Tensor]:
+        """The parts of the observations that measure something: floats, and the bytes of images."""
+        seen = self.observations
+        parts = list(seen.values()) if isinstance(seen, dict) else [seen]
+        return [p for p in parts if p.numel() and (p.is_floating_point() or p.dtype == torch.uint8)]
+
     def some(self, most: int) -> "Rollout":
         """At most so many of its rows, with what a policy needs to judge them: spread evenly over the rollout, or,
         because a recurrent policy must run along it, the first steps of all environments."""

@@ -1,7 +1,6 @@
 """Which states the rollouts of a run visited: mean and variance of every entry of their observations."""
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,9 +50,7 @@ class Visits:
 
 
 def _moments(rollout: Rollout) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    seen = rollout.observations
-    parts = list(seen.values()) if isinstance(seen, Mapping) else [seen]
-    pairs = [_of_part(p) for p in parts if p.numel() and (p.is_floating_point() or p.dtype == torch.uint8)]
+    pairs = [_of_part(part) for part in rollout.continuous()]
     if not pairs:
         return None
     means, variances = zip(*pairs, strict=True)

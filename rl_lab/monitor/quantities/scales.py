@@ -106,9 +106,7 @@ def observation_max(u: "Update") -> float:
 
 def _continuous(u: "Update") -> "list[Tensor]":
     """The parts of the observations that measure something: floats, and the bytes of images."""
-    seen = given(u.rollout).observations
-    parts = list(seen.values()) if isinstance(seen, dict) else [seen]
-    found = [p for p in parts if p.numel() and (p.is_floating_point() or p.dtype == torch.uint8)]
+    found = given(u.rollout).continuous()
     if not found:
         raise NotApplicable
     return found
