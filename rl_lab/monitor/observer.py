@@ -15,6 +15,7 @@ from rl_lab.monitor.detectors.nonfinite import NonFinite
 from rl_lab.monitor.event import Event, Finding
 from rl_lab.monitor.guard import Guard, Hand, new_guards
 from rl_lab.monitor.measure import digest
+from rl_lab.monitor.measure.course import Courses
 from rl_lab.monitor.measure.paid import Paid, paid_of
 from rl_lab.monitor.measure.returns import EpisodeReturns, Mean, mean_of
 from rl_lab.monitor.measure.update import Update, measure
@@ -74,6 +75,7 @@ class Observer:
         self._taken_back = False
         self._digests = digest.Series()
         self._visits = Visits()
+        self._courses = Courses()
         self._history: deque[Mapping[str, Any]] = deque(maxlen=HISTORY)
         self._clock = time.perf_counter()
         described = {
@@ -108,7 +110,12 @@ class Observer:
         self.updates += 1
         self.env_steps = env_steps
         returned = self._take_returns()
-        update = replace(update, paid=self._paid(update), visited=self._visits.follow(update.rollout))
+        update = replace(
+            update,
+            paid=self._paid(update),
+            visited=self._visits.follow(update.rollout),
+            course=self._courses.follow(update.rollout),
+        )
         row: dict[str, Any] = {
             "update": self.updates,
             "env_steps": env_steps,

@@ -54,6 +54,7 @@ NEWS = {
     "train/explained": 0.3,
     "train/clip_fraction": 0.1,
     "observation_outside": 0.5,
+    "observation_jump": 1.0,
     "dormant": 0.05,
     "saturated": 0.05,
     "gradient_clipped": 0.2,
@@ -75,6 +76,7 @@ KNOWN_BEFORE = frozenset(
         "paid_scale",
         "observation_scale",
         "observation_outside",
+        "observation_jump",
         "observation_max",
         "return_scale",
         "advantage_scale",
@@ -113,7 +115,9 @@ class Precursor:
 
 OWN: Mapping[str, frozenset[str]] = {
     "performance_collapse": frozenset({"return_mean", "return_smooth", "length_mean"}),
-    "observation_shift": frozenset({"observation_scale", "observation_max", "observation_outside"}),
+    "observation_shift": frozenset(
+        {"observation_scale", "observation_max", "observation_outside", "observation_jump"}
+    ),
     "reward_outlier": frozenset({"reward_max", "reward_scale", "paid_max", "paid_inside_max", "paid_scale"}),
     "invariant_break": frozenset({"first_ratio_error", "first_kl"}),
 }

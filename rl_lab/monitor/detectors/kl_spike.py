@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_lab.monitor.detect.usual import WINDOW, median, usual
+from rl_lab.monitor.detect.usual import LEAST, WINDOW, median, usual
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
 from rl_lab.monitor.measure.path import KLPath
@@ -21,6 +21,8 @@ CEILING = 1.0
 then differ in total variation by up to 0.7, and nothing of the rollout can be trusted."""
 SCORE = 4.0
 """Robust standard deviations in log space that make a spike between floor and ceiling."""
+THROWN = 8.0
+"""Times the longest parameter step of the window: nobody then compares the KL with what it usually is."""
 
 
 def spike_threshold(trailing: Sequence[float], limit: float | None = None, ceiling: float = CEILING) -> float:
@@ -51,6 +53,9 @@ class KLSpike(Detector):
         # A row of an off-policy run is a thousand gradient steps or so: no number of nats is too much for all of them.
         ceiling = CEILING if column == "kl_mean" else math.inf
         threshold = spike_threshold(before, seen.limits.kl, ceiling)
+        thrown = _thrown(seen)
+        if thrown is not None:
+            threshold = min(threshold, max(FLOOR, seen.limits.kl or 0.0))
         if kl <= threshold:
             return []
         path = _policy_path(seen.update) if column == "kl_mean" else None
@@ -60,7 +65,7 @@ class KLSpike(Detector):
                 event=self.name,
                 value=kl,
                 threshold=threshold,
-                message=_message(seen, column, threshold, before),
+                message=_message(seen, column, threshold, before, thrown),
                 epoch=path.epoch_of(first) if path is not None and first is not None else None,
                 minibatch=first - 1 if first is not None else None,
                 details={"quantity": column, **_worst(seen.update, column), **_along(path)},
@@ -68,10 +73,24 @@ class KLSpike(Detector):
         ]
 
 
-def _message(seen: Seen, column: str, threshold: float, before: Sequence[float]) -> str:
+def _thrown(seen: Seen) -> float | None:
+    """How many times as long as any of the window the parameter step was, if that is far beyond what happens: the KL
+    may then look usual by luck, where it ends on a rollout that the policy has long left."""
+    steps = seen.before("step_norm", WINDOW)
+    step, longest = seen.row.get("step_norm"), max(steps, default=0.0)
+    if step is None or len(steps) < LEAST or not step > THROWN * longest > 0:
+        return None
+    return float(step / longest)
+
+
+def _message(seen: Seen, column: str, threshold: float, before: Sequence[float], thrown: float | None) -> str:
     parts = [f"{column} {seen.row[column]:.3g} nats against a threshold of {threshold:.2g}"]
     if before:
         parts.append(f"usually {median(before):.2g}")
+    if thrown is not None:
+        parts.append(
+            f"the parameters moved {thrown:.2g} times as far as in any of the {WINDOW} updates before"
+        )
     if seen.limits.kl is not None:
         parts.append(f"the rule's own bound is {seen.limits.kl:.2g}")
     tails = [

@@ -1,6 +1,7 @@
 """Rewards as the environment paid them, before any wrapper of the algorithm normalises or clips them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,8 @@ class Paid:
     largest: float
     """Largest |reward|."""
     largest_inside: float | None
-    """Largest |reward| of a step after which the episode went on; None where there was no such step."""
+    """Largest |reward| of a step that did not end the episode, or at which it was merely cut off, as by a time limit;
+    None where there was no such step."""
 
 
 def paid_of(rewards: NDArray[Any]) -> Paid:
@@ -38,11 +40,16 @@ class Payments:
         self._waiting: list[tuple[NDArray[Any], NDArray[np.bool_]]] = []
         self._count, self._squares, self._largest, self._inside = 0, 0.0, 0.0, -math.inf
 
-    def step(self, rewards: NDArray[np.floating[Any]], dones: NDArray[np.bool_]) -> None:
-        """Account for one step of all environments."""
+    def step(
+        self, rewards: NDArray[np.floating[Any]], dones: NDArray[np.bool_], cut: Sequence[int] = ()
+    ) -> None:
+        """Account for one step of all environments; `cut` are those of them whose episode was merely cut off."""
         self.is_told = True
         # Copies: stable-baselines3 adds values to these very rewards.
-        self._waiting.append((rewards.copy(), dones.copy()))
+        ended = dones.copy()
+        if cut:
+            ended[list(cut)] = False
+        self._waiting.append((rewards.copy(), ended))
         if len(self._waiting) == STEPS:
             self._add_up()
 
@@ -63,7 +70,7 @@ class Payments:
         if not self._waiting:
             return
         sizes = np.abs(np.concatenate([rewards for rewards, _ in self._waiting]).astype(np.float64))
-        inside = sizes[~np.concatenate([dones for _, dones in self._waiting])]
+        inside = sizes[~np.concatenate([ended for _, ended in self._waiting])]
         self._waiting.clear()
         self._count += len(sizes)
         self._squares += float(sizes @ sizes)

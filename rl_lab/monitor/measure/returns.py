@@ -61,12 +61,13 @@ class EpisodeReturns:
         self, rewards: NDArray[np.floating[Any]], dones: NDArray[np.bool_], infos: Sequence[Mapping[str, Any]]
     ) -> None:
         """Account for one step of all environments."""
-        self.payments.step(rewards, dones)
         self._running += rewards
         self._steps += 1
-        if not np.count_nonzero(dones):
-            return
-        for index in np.flatnonzero(dones).tolist():
+        ended = np.flatnonzero(dones).tolist()
+        # Nothing is paid because the time is up: such a step is like any other.
+        cut = [index for index in ended if infos[index].get("TimeLimit.truncated")]
+        self.payments.step(rewards, dones, cut)
+        for index in ended:
             reported = infos[index].get("episode")
             if reported is not None:
                 self._monitored = True

@@ -52,6 +52,8 @@ class Rollout:
     values: NDArray[np.float32] | None = None
     returns: NDArray[np.float32] | None = None
     advantages: NDArray[np.float32] | None = None
+    starts: NDArray[np.float32] | None = None
+    """[N] 1 where an episode begins with this observation."""
     context: dict[str, Any] = field(default_factory=dict)
     """What else the policy needs: action masks, or recurrent states and episode starts."""
 
@@ -142,6 +144,7 @@ def read(model: Any) -> Rollout:
         values=flat(buffer.values).ravel(),
         returns=flat(buffer.returns).ravel(),
         advantages=flat(buffer.advantages).ravel(),
+        starts=flat(buffer.episode_starts).ravel(),
         context=context,
     )
 

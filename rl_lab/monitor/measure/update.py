@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rl_lab.monitor import quantities
 from rl_lab.monitor.measure.activations import Activations
+from rl_lab.monitor.measure.course import Course
 from rl_lab.monitor.measure.distributions import Change, Floats, Step
 from rl_lab.monitor.measure.drift import Drift
 from rl_lab.monitor.measure.gradients import Gradients
@@ -38,6 +39,8 @@ class Update:
     """The rewards as the environment paid them, all steps since the update before."""
     visited: Visited | None = None
     """The states of the rollout beside those of the rollouts before."""
+    course: Course | None = None
+    """The observations of the rollout in their order."""
     behaviour_log_ratio: Floats | None = None
     """[N] log pi(a|s) judged before the first gradient step, less what was stored when a was taken."""
     probe: Change | None = None

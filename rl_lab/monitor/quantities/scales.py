@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from rl_lab.monitor.measure.course import ENVS
 from rl_lab.monitor.measure.numbers import length, rms, variance
 from rl_lab.monitor.measure.visited import NEWEST
 from rl_lab.monitor.quantities import Level, NotApplicable, given
@@ -96,6 +97,41 @@ def _outside(values: "NDArray[np.float64]", least: "NDArray[np.float64]") -> flo
     low, high = before.min(0), before.max(0)
     width = np.maximum(np.maximum(high - low, np.ptp(newest, 0)), least)
     return float((np.maximum(newest.min(0) - high, low - newest.max(0)) / width).max())
+
+
+def observation_jump(u: "Update") -> float:
+    """How far the observations of all environments jump at once: max over steps and entries of the lower quartile of
+    |o(t+1) - o(t)| over environments, in upper quartiles of |o(t) - o(t-1)| and |o(t+2) - o(t+1)|, the larger [].
+
+    A policy changes where the states go, which shows in the steps after as well; another unit, or another zero, shows
+    in one. Steps between episodes do not count, the last steps of the rollout before do. The entry's standard
+    deviation / 100 is the least that a jump is compared with.
+    """
+    course = given(u.course)
+    least = course.observations.std(axis=(0, 2)) / 100
+    moves = least > 1e-7 * np.abs(course.observations[0]).max(axis=1) + TINY
+    sizes = np.abs(np.diff(course.observations[:, moves], axis=0))
+    lower, upper = _quartiles(sizes, course.starts[1:])
+    jumps = lower[1:-1] / np.maximum(np.maximum(upper[:-2], upper[2:]), least[moves])
+    known = jumps[np.isfinite(jumps)]
+    if not known.size:
+        raise NotApplicable
+    return float(known.max())
+
+
+def _quartiles(
+    sizes: "NDArray[np.float64]", starts: "NDArray[np.bool_]"
+) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
+    """Both [steps, entries], over environments in which no episode began; NaN where they are too few."""
+    step, env = np.nonzero(starts)
+    sizes[step, :, env] = np.inf
+    sizes.sort(axis=2)
+    count = starts.shape[1] - np.bincount(step, minlength=len(starts))
+    steps = np.arange(len(sizes))
+    lower, upper = sizes[steps, :, count // 4], sizes[steps, :, np.maximum(3 * count - 1, 0) // 4]
+    few = count < ENVS
+    lower[few] = upper[few] = np.nan
+    return lower, upper
 
 
 def observation_max(u: "Update") -> float:

@@ -259,13 +259,25 @@ def test_returns_are_what_the_environment_paid_although_the_normaliser_rescales(
 
 
 @pytest.mark.parametrize("wrapped", [VecNormalize, lambda env: env])
-def test_rewards_are_those_that_the_environment_paid_although_wrappers_and_sb3_change_them(wrapped, tmp_path):
-    """What is paid goes up by 1 a step, and with the last one by 500; VecNormalize rescales, SB3 adds values."""
+@pytest.mark.parametrize(("is_cut", "inside"), [(False, 16), (True, 517)])
+def test_rewards_are_those_that_the_environment_paid_although_wrappers_and_sb3_change_them(
+    wrapped, is_cut, inside, tmp_path
+):
+    """What is paid goes up by 1 a step, and with the last one by 500; VecNormalize rescales, SB3 adds values.
+
+    With a step after which an episode is merely cut off nothing is paid that ends it: it is one like any other.
+    """
 
     class Growing(Little):
         def step(self, action):
-            observation, _, terminated, truncated, info = super().step(action)
-            return observation, float(self.t + 500 * truncated), terminated, truncated, info
+            observation, _, _, is_over, info = super().step(action)
+            return (
+                observation,
+                float(self.t + 500 * is_over),
+                is_over and not is_cut,
+                is_cut and is_over,
+                info,
+            )
 
     env = wrapped(make_vec_env(lambda: Growing(BOX), n_envs=2, seed=1))
     PPO("MlpPolicy", env, n_steps=34, batch_size=17, seed=1).learn(
@@ -273,9 +285,9 @@ def test_rewards_are_those_that_the_environment_paid_although_wrappers_and_sb3_c
     )
     paid = [*range(1, 17), 517]
     for row in read_run(tmp_path / "run").updates:
-        assert (row["paid_max"], row["paid_inside_max"]) == (517, 16)
+        assert (row["paid_max"], row["paid_inside_max"]) == (517, inside)
         assert row["paid_scale"] == pytest.approx(np.sqrt(np.mean(np.square(paid))))
-        assert row["reward_max"] != 517
+        assert (row["reward_max"] == 517) == (not is_cut and wrapped is not VecNormalize)
 
 
 class Own:

@@ -1,5 +1,6 @@
 """Every column of updates.jsonl against somebody else's computation of it: torch, scipy, linear algebra, a loop."""
 
+import itertools
 import math
 import statistics
 
@@ -10,6 +11,7 @@ from scipy import special, stats
 from torch import nn
 
 from rl_lab.monitor.measure.activations import Activations, listening
+from rl_lab.monitor.measure.course import Courses
 from rl_lab.monitor.measure.distributions import Categorical, Gaussian, Step
 from rl_lab.monitor.measure.gradients import Gradients
 from rl_lab.monitor.measure.limits import Limits
@@ -65,6 +67,27 @@ def visiting(rollouts):
     return [visits.follow(Rollout(torch.as_tensor(s), torch.zeros(len(s), A), 100)) for s in rollouts][-1]
 
 
+def following(*rollouts, starts=()):
+    """What is known after rollouts [steps, envs, entries]; starts: (step, env) of the last where an episode begins."""
+    courses = Courses()
+    for states in rollouts:
+        steps, envs = states.shape[:2]
+        begins = np.zeros((envs, steps), dtype=np.float32)
+        if states is rollouts[-1]:
+            for step, env in starts:
+                begins[env, step] = 1
+        flat = torch.as_tensor(states.swapaxes(0, 1).reshape(steps * envs, -1))
+        course = courses.follow(Rollout(flat, torch.zeros(steps * envs, A), steps, starts=begins.ravel()))
+    return course
+
+
+SERIES = [np.cumsum(RNG.normal(size=(30, 9, 4)), axis=0) for _ in range(2)]
+BEGUN = [(7, e) for e in range(7)] + [(19, 2), (19, 5), (0, 1)]
+SERIES[1][12, :, 2] += 80 * RNG.choice([-1, 1], 9)
+SERIES[1][12:, :, 1] += 25
+SERIES[1][7:, :, 3] -= 1e3  # new episodes in seven of nine
+
+
 UPDATE = Update(
     step=Step(OLD, NEW, LOG_RATIO),
     rollout=Rollout(
@@ -73,6 +96,7 @@ UPDATE = Update(
     ),
     paid=PAYMENTS.take(),
     visited=visiting(WALK),
+    course=following(*SERIES, starts=BEGUN),
     behaviour_log_ratio=FIRST,
     probe=Step(HELD_OUT, HELD_OUT_NEW, np.zeros(50)),
     gradients=Gradients(NORMS, NAMES),
@@ -108,6 +132,25 @@ def effective_rank(matrix):
 
 def energies(matrix):
     return np.linalg.svd(matrix.numpy().astype(float), compute_uv=False) ** 2
+
+
+def highest_jump():
+    """By its definition, a step, an entry and an environment at a time."""
+    series, offset = np.concatenate([SERIES[0][-3:], SERIES[1]]), 3
+    begun = {(step + offset, env) for step, env in BEGUN}
+    quartiles = {}
+    for t, d in itertools.product(range(len(series) - 1), range(4)):
+        steps = sorted(
+            abs(series[t + 1, e, d] - series[t, e, d]) for e in range(9) if (t + 1, e) not in begun
+        )
+        if len(steps) >= 4:
+            quartiles[t, d] = steps[len(steps) // 4], steps[math.ceil(0.75 * len(steps)) - 1]
+    found = []
+    for t, d in quartiles:
+        if (t - 1, d) in quartiles and (t + 1, d) in quartiles:
+            beside = max(quartiles[t - 1, d][1], quartiles[t + 1, d][1], series[:, :, d].std() / 100)
+            found.append(quartiles[t, d][0] / beside)
+    return max(found)
 
 
 def outside(series, least):
@@ -179,6 +222,7 @@ EXPECTED = {
     "paid_max": max(abs(r) for step in PAID for r in step),
     "paid_inside_max": max(abs(r) for r, is_end in zip(PAID.flat, ENDS.flat, strict=True) if not is_end),
     "observation_outside": furthest(),
+    "observation_jump": highest_jump(),
     "observation_scale": math.hypot(*OBSERVATIONS.flatten().tolist()) / math.sqrt(4 * N),
     "observation_max": OBSERVATIONS.abs().max().item(),
     "weight_norm": math.hypot(*AFTER.tolist()),
@@ -298,6 +342,61 @@ def test_an_image_counts_as_one_entry():
     assert visited.variances[-1, 0] == pytest.approx(pixels[-1].var(), rel=1e-12)
     darker = pixels + [image // 4 for image in pixels[:3]]
     assert all_quantities()["observation_outside"](Update(visited=visiting(darker))) > 1
+
+
+def smooth(rng, steps):
+    """Sixteen slow pendulums that nobody pushes: [steps, envs, entries]."""
+    angle = 0.02 * np.arange(steps)[:, None] + rng.uniform(0, 7, size=16)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=2)
+
+
+def test_another_unit_is_a_jump_wherever_it_begins_and_another_speed_is_none():
+    measured = all_quantities()["observation_jump"]
+    first, second = np.split(smooth(np.random.default_rng(0), 60), 2)
+    assert measured(Update(course=following(first, second))) < 1.1
+    for begins in (0, 11, 28):
+        changed, turned = second.copy(), second.copy()
+        changed[begins:, :, 0] *= 3
+        turned[begins:] += np.arange(30 - begins)[:, None, None]
+        assert measured(Update(course=following(first, changed))) > 3
+        assert measured(Update(course=following(first, turned))) < 1.1, "a speed jumps, a place does not"
+
+
+def test_a_jump_in_the_last_step_is_seen_with_the_next_rollout():
+    measured = all_quantities()["observation_jump"]
+    first, second = np.split(smooth(np.random.default_rng(0), 60), 2)
+    first[-1] += 9
+    second += 9
+    assert measured(Update(course=following(first))) < 1.1
+    assert measured(Update(course=following(first, second))) > 10
+
+
+def test_jumps_between_episodes_and_of_few_environments_do_not_count():
+    measured = all_quantities()["observation_jump"]
+    states = smooth(np.random.default_rng(0), 40)
+    begun = states.copy()
+    begun[20:] += 50
+    everywhere = [(20, env) for env in range(16)]
+    assert measured(Update(course=following(begun, starts=everywhere))) < 1.1
+    assert measured(Update(course=following(begun, starts=everywhere[:-4]))) > 10, "four say it"
+    assert measured(Update(course=following(begun, starts=everywhere[:-3]))) < 1.1
+    some = states.copy()
+    some[20:, :4] += 50
+    assert measured(Update(course=following(some))) < 1.1, "twelve of sixteen saw nothing"
+    assert following(states[:, :3]) is None
+    with pytest.raises(NotApplicable):
+        measured(Update(course=following(np.ones((40, 16, 2)))))
+    with pytest.raises(NotApplicable):
+        measured(Update(course=following(np.full((40, 16, 2), np.nan))))
+
+
+def test_of_many_entries_some_are_looked_at_and_images_are_not():
+    states = np.repeat(smooth(np.random.default_rng(0), 40), 100, axis=2)
+    assert following(states).observations.shape == (40, 50, 16)
+    assert following((100 + 100 * states).astype(np.uint8)) is None
+    assert following(states, states[:, :, :3]).observations.shape == (40, 3, 16), (
+        "other observations than before"
+    )
 
 
 def test_without_its_parts_a_quantity_is_missing():
