@@ -93,7 +93,9 @@ def test_every_column_of_a_level_is_measured_for_ppo(level, tmp_path):
     missing = {name for name in here if second[name] is None}
     assert missing == {"kl_worst_dimension", "observation_outside", "observation_jump"} | {
         n for n in here if n in {"action_drift", "greedy_changed", "probe_entropy", "q_scale"}
-    }, "Pendulum has one action dimension, two rollouts have no range, two environments are few, PPO is not off-policy"
+    }, (
+        "Pendulum has one action dimension, two rollouts have no range, two environments are few, PPO is not off-policy"
+    )
     assert first["epochs" if level != "light" else "kl_mean"] is not None
     assert first.get("probe_kl_mean") is None, (
         "the first update is made from the states that are then held out"
