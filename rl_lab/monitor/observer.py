@@ -171,6 +171,7 @@ class Observer:
     def go_on(self) -> None:
         """Whoever trains again wants the run to go on, whatever it was that ended or interrupted it."""
         self.stopped = None
+        self._courses = Courses()  # an unfinished rollout may lie between
         self._guarding.forget()
         if not self.recorder.is_open:
             self.recorder.go_on()

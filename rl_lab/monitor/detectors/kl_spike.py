@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_lab.monitor.detect.usual import LEAST, WINDOW, median, usual
+from rl_lab.monitor.detect.usual import WINDOW, median, usual
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
 from rl_lab.monitor.measure.path import KLPath
@@ -53,7 +53,7 @@ class KLSpike(Detector):
         # A row of an off-policy run is a thousand gradient steps or so: no number of nats is too much for all of them.
         ceiling = CEILING if column == "kl_mean" else math.inf
         threshold = spike_threshold(before, seen.limits.kl, ceiling)
-        thrown = _thrown(seen)
+        thrown = _thrown(seen) if column == "kl_mean" else None
         if thrown is not None:
             threshold = min(threshold, max(FLOOR, seen.limits.kl or 0.0))
         if kl <= threshold:
@@ -78,7 +78,7 @@ def _thrown(seen: Seen) -> float | None:
     may then look usual by luck, where it ends on a rollout that the policy has long left."""
     steps = seen.before("step_norm", WINDOW)
     step, longest = seen.row.get("step_norm"), max(steps, default=0.0)
-    if step is None or len(steps) < LEAST or not step > THROWN * longest > 0:
+    if step is None or len(steps) < WINDOW or not step > THROWN * longest > 0:
         return None
     return float(step / longest)
 

@@ -1,5 +1,7 @@
 """An observation shift: from one step or update to the next, observations are in another unit."""
 
+import math
+
 from rl_lab.monitor.detect.usual import Lasting
 from rl_lab.monitor.detector import Detector, Seen
 from rl_lab.monitor.event import Finding
@@ -8,8 +10,8 @@ from rl_lab.monitor.measure.visited import BEFORE, LEAST, NEWEST
 OUTSIDE = 1.0
 """Widths of the range in which the states of the last 40 rollouts were."""
 JUMP, JUMPS = 3.0, 2.0
-"""Steps that all environments jump by at once, and times the furthest of the last 64 updates: some worlds have hours at
-which everything changes."""
+"""Steps that the environments jump by at once, and times the furthest jump of the run: some worlds have hours at which
+everything changes."""
 EPISODES = 20
 """Episodes that were seen before: a part of an episode sees a part of the states."""
 
@@ -22,33 +24,36 @@ class ObservationShift(Detector):
 
     def __init__(self) -> None:
         self._lasting = Lasting()
+        self._furthest, self._updates = 0.0, 0
+        """The furthest jump so far, in so many updates."""
 
     def observe(self, seen: Seen) -> list[Finding]:
-        """One finding when all environments jump in one step, further than ever before, or when the last three
+        """One finding when the environments jump in one step, further than ever before, or when the last three
         rollouts are outside of the range by more than its width."""
-        return self._lasting.new(_jump(seen) or _outside(seen))
+        return self._lasting.new(self._jump(seen) or _outside(seen))
 
-
-def _jump(seen: Seen) -> Finding | None:
-    jump, before = seen.row.get("observation_jump"), seen.before("observation_jump")
-    if jump is None or len(before) < LEAST or not _has_seen_episodes(seen, len(before)):
-        return None
-    threshold = max(JUMP, JUMPS * max(before))
-    if not jump > threshold:
-        return None
-    return Finding(
-        event=ObservationShift.name,
-        value=jump,
-        threshold=threshold,
-        message=f"the observations of all environments jumped at once, {jump:.2g} times as far as they went in the "
-        f"steps beside it; before, at most {max(before):.2g} times",
-        details={"quantity": "observation_jump"},
-    )
+    def _jump(self, seen: Seen) -> Finding | None:
+        jump, episodes, before = seen.row.get("observation_jump"), seen.row.get("episodes"), self._furthest
+        if jump is None or not math.isfinite(jump):
+            return None
+        knows_enough = self._updates >= LEAST and (episodes is None or episodes >= EPISODES)
+        threshold = max(JUMP, JUMPS * before)
+        self._furthest, self._updates = max(before, jump), self._updates + 1
+        if not (knows_enough and jump > threshold):
+            return None
+        return Finding(
+            event=self.name,
+            value=jump,
+            threshold=threshold,
+            message=f"the observations of most environments jumped in one and the same step, {jump:.2g} times as far "
+            f"as they went in the steps beside it; before, at most {before:.2g} times",
+            details={"quantity": "observation_jump"},
+        )
 
 
 def _outside(seen: Seen) -> Finding | None:
     outside = seen.row.get("observation_outside")
-    if outside is None or not (outside > OUTSIDE and _has_seen_episodes(seen, NEWEST + BEFORE)):
+    if outside is None or not (outside > OUTSIDE and _has_seen_episodes(seen)):
         return None
     return Finding(
         event=ObservationShift.name,
@@ -60,7 +65,7 @@ def _outside(seen: Seen) -> Finding | None:
     )
 
 
-def _has_seen_episodes(seen: Seen, updates: int) -> bool:
-    rows = [*seen.history, seen.row][-updates:]
+def _has_seen_episodes(seen: Seen) -> bool:
+    rows = [*seen.history, seen.row][-NEWEST - BEFORE :]
     first, last = rows[0].get("episodes"), rows[-1].get("episodes")
     return first is None or last is None or last - first >= EPISODES

@@ -7,13 +7,15 @@ import torch
 from numpy.typing import NDArray
 
 from rl_lab.monitor.measure.rollout import Rollout
+from rl_lab.monitor.measure.visited import ENTRIES as IMAGE
 
 BEFORE = 3
 """Steps of the rollout before: what happens between two rollouts is compared with what happens beside it."""
 ENVS = 4
-"""Environments that are needed: what all of them do at once is nobody's policy."""
+"""Environments that are needed: what they all do at once is nobody's policy. With so few, a reset of one of them hides
+the steps beside it."""
 ENTRIES = 64
-"""Most entries of a part of the observations that are looked at; of more, as many evenly spread ones."""
+"""Most entries of a part of the observations that are looked at; of more, so many evenly spread ones."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Course:
     """Of all environments side by side."""
 
     observations: NDArray[np.float64]
-    """[steps, entries, envs], without images."""
+    """[steps, entries, envs], of floats; images are left out."""
     starts: NDArray[np.bool_]
     """[steps, envs]: whether an episode began with it."""
 
@@ -36,15 +38,19 @@ class Courses:
         """The rollout behind the end of the one before; None where the order of its rows is not known, or where it has
         too few environments."""
         course, last = _course(rollout), self._last
+        if course is not None and last is not None and _are_alike(course, last):
+            course = Course(
+                np.concatenate([last.observations, course.observations]),
+                np.concatenate([last.starts, course.starts]),
+            )
         self._last = (
             None if course is None else Course(course.observations[-BEFORE:], course.starts[-BEFORE:])
         )
-        if course is None or last is None or last.observations.shape[1:] != course.observations.shape[1:]:
-            return course
-        return Course(
-            np.concatenate([last.observations, course.observations]),
-            np.concatenate([last.starts, course.starts]),
-        )
+        return course
+
+
+def _are_alike(course: Course, last: Course) -> bool:
+    return last.observations.shape[1:] == course.observations.shape[1:]
 
 
 def _course(rollout: Rollout | None) -> Course | None:
@@ -56,11 +62,15 @@ def _course(rollout: Rollout | None) -> Course | None:
     parts = [
         part.reshape(n_envs, rollout.n_steps, -1)
         for part in rollout.continuous()
-        if part.dtype != torch.uint8
+        if part.dtype != torch.uint8 and part[0].numel() <= IMAGE
     ]
     if not parts:
         return None
-    some = [part[:, :, :: -(-part.shape[2] // ENTRIES)] for part in parts]
+    some = [part[:, :, _spread(part.shape[2])] for part in parts]
     observations = torch.cat([part.cpu().double() for part in some], 2).permute(1, 2, 0).contiguous().numpy()
     starts = np.asarray(rollout.starts, dtype=bool).reshape(n_envs, rollout.n_steps).T
     return Course(observations, starts)
+
+
+def _spread(entries: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, entries - 1, ENTRIES).astype(np.int64))

@@ -21,8 +21,9 @@ class Paid:
     largest: float
     """Largest |reward|."""
     largest_inside: float | None
-    """Largest |reward| of a step that did not end the episode, or at which it was merely cut off, as by a time limit;
-    None where there was no such step."""
+    """Largest |reward| of a step that did not end the episode, or at which it was merely cut off, as by a time limit,
+    from the second update with such cuts on: at the first nobody knows yet what may be paid with them. None where there
+    was no such step."""
 
 
 def paid_of(rewards: NDArray[Any]) -> Paid:
@@ -39,6 +40,7 @@ class Payments:
         """Whether anybody tells of steps."""
         self._waiting: list[tuple[NDArray[Any], NDArray[np.bool_]]] = []
         self._count, self._squares, self._largest, self._inside = 0, 0.0, 0.0, -math.inf
+        self._cuts = self._known_cuts = False
 
     def step(
         self, rewards: NDArray[np.floating[Any]], dones: NDArray[np.bool_], cut: Sequence[int] = ()
@@ -48,7 +50,8 @@ class Payments:
         # Copies: stable-baselines3 adds values to these very rewards.
         ended = dones.copy()
         if cut:
-            ended[list(cut)] = False
+            self._cuts = True
+            ended[list(cut)] = not self._known_cuts
         self._waiting.append((rewards.copy(), ended))
         if len(self._waiting) == STEPS:
             self._add_up()
@@ -56,6 +59,7 @@ class Payments:
     def take(self) -> Paid | None:
         """What was paid since the last call; None if nothing was."""
         self._add_up()
+        self._known_cuts = self._cuts
         if not self._count:
             return None
         paid = Paid(

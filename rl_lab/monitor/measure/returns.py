@@ -64,7 +64,7 @@ class EpisodeReturns:
         self._running += rewards
         self._steps += 1
         ended = np.flatnonzero(dones).tolist()
-        # Nothing is paid because the time is up: such a step is like any other.
+        # As a rule nothing is paid because the time is up: such a step is like any other.
         cut = [index for index in ended if infos[index].get("TimeLimit.truncated")]
         self.payments.step(rewards, dones, cut)
         for index in ended:

@@ -27,6 +27,8 @@ ROWS = 4096
 """Observations that are converted at a time: images are bytes, and four times as large as numbers."""
 
 TINY = 1e-24
+STILL = 1e-4
+"""Standard deviations by which an entry moves in a step, if it moves at all."""
 
 
 def return_scale(u: "Update") -> float:
@@ -60,8 +62,8 @@ def paid_max(u: "Update") -> float:
 
 
 def paid_inside_max(u: "Update") -> float:
-    """Largest |reward| that it paid for a step that did not end an episode [units of reward]: prizes and penalties are
-    often paid with the last step, and may be a thousand times what is paid before."""
+    """Largest |reward| that it paid for a step that did not end an episode, or merely cut it off [units of reward]:
+    prizes and penalties are often paid with the last step, and may be a thousand times what is paid before."""
     return given(given(u.paid).largest_inside)
 
 
@@ -100,23 +102,29 @@ def _outside(values: "NDArray[np.float64]", least: "NDArray[np.float64]") -> flo
 
 
 def observation_jump(u: "Update") -> float:
-    """How far the observations of all environments jump at once: max over steps and entries of the lower quartile of
-    |o(t+1) - o(t)| over environments, in upper quartiles of |o(t) - o(t-1)| and |o(t+2) - o(t+1)|, the larger [].
+    """How far the observations of the environments jump in one and the same step: max over steps and entries of the
+    lower quartile of |o(t+1) - o(t)| over environments, in upper quartiles of |o(t) - o(t-1)| and |o(t+2) - o(t+1)|,
+    the larger []. Of fewer than eight environments least and largest stand for the quartiles.
 
-    A policy changes where the states go, which shows in the steps after as well; another unit, or another zero, shows
-    in one. Steps between episodes do not count, the last steps of the rollout before do. The entry's standard
-    deviation / 100 is the least that a jump is compared with.
+    Where the world moves smoothly, a policy changes how fast the states go on, which shows in the steps after as well;
+    another unit, or another zero, shows in one. Steps between episodes do not count, the last steps of the rollout
+    before do. The entry's standard deviation / 100 is the least that a jump is compared with; entries that stand still
+    in most steps, as flags do, are left out.
     """
     course = given(u.course)
-    least = course.observations.std(axis=(0, 2)) / 100
-    moves = least > 1e-7 * np.abs(course.observations[0]).max(axis=1) + TINY
-    sizes = np.abs(np.diff(course.observations[:, moves], axis=0))
+    deviations = course.observations.std(axis=(0, 2))
+    sizes = np.abs(np.diff(course.observations, axis=0))
     lower, upper = _quartiles(sizes, course.starts[1:])
-    jumps = lower[1:-1] / np.maximum(np.maximum(upper[:-2], upper[2:]), least[moves])
-    known = jumps[np.isfinite(jumps)]
-    if not known.size:
+    known = np.isfinite(upper).any(1)
+    if not known.any():
         raise NotApplicable
-    return float(known.max())
+    moves = np.median(upper[known], axis=0) > STILL * deviations
+    lower, upper = lower[:, moves], upper[:, moves]
+    jumps = lower[1:-1] / np.maximum(np.maximum(upper[:-2], upper[2:]), deviations[moves] / 100)
+    judged = jumps[np.isfinite(jumps)]
+    if not judged.size:
+        raise NotApplicable
+    return float(judged.max())
 
 
 def _quartiles(
@@ -127,8 +135,9 @@ def _quartiles(
     sizes[step, :, env] = np.inf
     sizes.sort(axis=2)
     count = starts.shape[1] - np.bincount(step, minlength=len(starts))
-    steps = np.arange(len(sizes))
-    lower, upper = sizes[steps, :, count // 4], sizes[steps, :, np.maximum(3 * count - 1, 0) // 4]
+    steps, many = np.arange(len(sizes)), count >= 2 * ENVS
+    lower = sizes[steps, :, np.where(many, count // 4, 0)]
+    upper = sizes[steps, :, np.maximum(np.where(many, (3 * count - 1) // 4, count - 1), 0)]
     few = count < ENVS
     lower[few] = upper[few] = np.nan
     return lower, upper

@@ -507,8 +507,14 @@ def test_all_environments_that_jump_at_once_are_a_shift_in_that_very_update():
         "it has jumped before"
     )
     assert found(rows(observation_jump=only(60, 15, 0.8, 9.0)), "observation_shift") == [], "too early to say"
-    few = {"observation_jump": only(60, 40, 0.8, 9.0), "episodes": 100 + np.arange(60) // 3}
+    few = {"observation_jump": only(60, 40, 0.8, 9.0), "episodes": np.arange(60) // 3}
     assert found(rows(**few), "observation_shift") == [], "13 episodes have not seen everything"
+
+
+def test_an_hour_at_which_everything_changes_is_a_shift_once_in_a_run():
+    hours = np.full(400, 0.8)
+    hours[99::100] = 40.0
+    assert found(rows(400, observation_jump=hours), "observation_shift") == [100]
 
 
 def test_a_jump_and_the_states_that_are_elsewhere_after_it_are_one_shift():

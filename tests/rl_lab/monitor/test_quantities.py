@@ -10,6 +10,7 @@ import torch
 from scipy import special, stats
 from torch import nn
 
+from rl_lab.monitor.detectors.observation_shift import JUMP
 from rl_lab.monitor.measure.activations import Activations, listening
 from rl_lab.monitor.measure.course import Courses
 from rl_lab.monitor.measure.distributions import Categorical, Gaussian, Step
@@ -287,6 +288,15 @@ def test_what_was_paid_is_counted_once_and_nothing_paid_is_missing():
     assert PAYMENTS.take().largest_inside == 4
 
 
+def test_a_step_that_cuts_an_episode_off_is_like_any_other_once_there_have_been_some():
+    payments, found = Payments(), []
+    for _ in range(2):
+        for cut in ((), (1,)):
+            payments.step(np.array([1.0, 7.0, 9.0]), np.array([False, True, True]), cut)
+        found.append(payments.take().largest_inside)
+    assert found == [1, 7]
+
+
 def test_another_unit_is_outside_and_a_policy_that_gets_better_is_not():
     measured = all_quantities()["observation_outside"]
     rollouts = [RNG.normal(size=(N, 3)) for _ in range(40)]
@@ -390,9 +400,40 @@ def test_jumps_between_episodes_and_of_few_environments_do_not_count():
         measured(Update(course=following(np.full((40, 16, 2), np.nan))))
 
 
+def test_few_environments_are_judged_by_their_least_and_their_largest():
+    """Of four, the second and the third say too little: random policies would jump all the time."""
+    measured = all_quantities()["observation_jump"]
+    rng = np.random.default_rng(1)
+    for envs in (4, 6, 8):
+        noise = rng.random(size=(2000, envs, 3))
+        assert 0.2 < measured(Update(course=following(noise))) < JUMP
+    shifted = smooth(rng, 40)[:, :4]
+    shifted[20:] += 9
+    assert measured(Update(course=following(shifted))) > 10
+
+
+def test_rollouts_of_a_single_step_have_the_steps_before_them_beside():
+    measured = all_quantities()["observation_jump"]
+    states = smooth(np.random.default_rng(0), 12)
+    states[7:] += 9
+    seen = [following(*(states[i : i + 1] for i in range(n))) for n in range(1, 13)]
+    with pytest.raises(NotApplicable):
+        measured(Update(course=seen[1]))
+    assert [n for n in range(4, 13) if measured(Update(course=seen[n - 1])) > 5] == [9]
+
+
+def test_a_flag_does_not_move_and_cannot_jump():
+    measured = all_quantities()["observation_jump"]
+    states = smooth(np.random.default_rng(0), 40)
+    states[12:, :, 1] = 1.0
+    states[:12, :, 1] = 0.0
+    assert measured(Update(course=following(states))) < 1.1
+
+
 def test_of_many_entries_some_are_looked_at_and_images_are_not():
     states = np.repeat(smooth(np.random.default_rng(0), 40), 100, axis=2)
-    assert following(states).observations.shape == (40, 50, 16)
+    assert following(states).observations.shape == (40, 64, 16)
+    assert following(np.repeat(states, 6, axis=2)) is None, "an image of floats"
     assert following((100 + 100 * states).astype(np.uint8)) is None
     assert following(states, states[:, :, :3]).observations.shape == (40, 3, 16), (
         "other observations than before"
