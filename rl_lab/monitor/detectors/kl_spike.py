@@ -19,16 +19,17 @@ FLOOR = 0.05
 CEILING = 1.0
 """Nats. Above it every update on a rollout is one, whatever came before: by Pinsker's inequality the new policy may
 then differ in total variation by up to 0.7, and nothing of the rollout can be trusted."""
-SCORE = 4.0
+SCORE = 6.0
 """Robust standard deviations in log space that make a spike between floor and ceiling."""
 THROWN = 8.0
-"""Times the longest parameter step of the window: nobody then compares the KL with what it usually is."""
+"""Times the third longest parameter step of the window, so that the updates after a throw are judged like it: nobody
+then compares the KL with what it usually is."""
 
 
 def spike_threshold(trailing: Sequence[float], limit: float | None = None, ceiling: float = CEILING) -> float:
     """The KL above which the next update is a spike, nats.
 
-    exp(median + 4 max(1.4826 MAD, 0.25)) of log KL over the trailing window, but at least 0.05 and what the
+    exp(median + 6 max(1.4826 MAD, 0.25)) of log KL over the trailing window, but at least 0.05 and what the
     rule itself allows, and at most the ceiling.
     """
     band = usual(trailing)
@@ -74,13 +75,12 @@ class KLSpike(Detector):
 
 
 def _thrown(seen: Seen) -> float | None:
-    """How many times as long as any of the window the parameter step was, if that is far beyond what happens: the KL
-    may then look usual by luck, where it ends on a rollout that the policy has long left."""
-    steps = seen.before("step_norm", WINDOW)
-    step, longest = seen.row.get("step_norm"), max(steps, default=0.0)
-    if step is None or len(steps) < WINDOW or not step > THROWN * longest > 0:
+    """How many times as long as all but two of the window the parameter step was, if that is far beyond what happens:
+    the KL may then look usual by luck, where it ends on a rollout that the policy has long left."""
+    steps, step = sorted(seen.before("step_norm", WINDOW)), seen.row.get("step_norm")
+    if step is None or len(steps) < WINDOW or not step > THROWN * steps[-3] > 0:
         return None
-    return float(step / longest)
+    return float(step / steps[-3])
 
 
 def _message(seen: Seen, column: str, threshold: float, before: Sequence[float], thrown: float | None) -> str:
@@ -89,7 +89,7 @@ def _message(seen: Seen, column: str, threshold: float, before: Sequence[float],
         parts.append(f"usually {median(before):.2g}")
     if thrown is not None:
         parts.append(
-            f"the parameters moved {thrown:.2g} times as far as in any of the {WINDOW} updates before"
+            f"the parameters moved {thrown:.2g} times as far as in all but two of the {WINDOW} updates before"
         )
     if seen.limits.kl is not None:
         parts.append(f"the rule's own bound is {seen.limits.kl:.2g}")

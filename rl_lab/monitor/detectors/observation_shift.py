@@ -9,9 +9,9 @@ from rl_lab.monitor.measure.visited import BEFORE, LEAST, NEWEST
 
 OUTSIDE = 1.0
 """Widths of the range in which the states of the last 40 rollouts were."""
-JUMP, JUMPS = 3.0, 2.0
-"""Steps that the environments jump by at once, and times the furthest jump of the run: some worlds have hours at which
-everything changes."""
+JUMP, JUMPS = 1.5, 1.5
+"""What a jump is beyond the noise of the steps beside it, and times the furthest of the run: some worlds have hours at
+which everything changes."""
 EPISODES = 20
 """Episodes that were seen before: a part of an episode sees a part of the states."""
 
@@ -45,8 +45,8 @@ class ObservationShift(Detector):
             event=self.name,
             value=jump,
             threshold=threshold,
-            message=f"the observations of most environments jumped in one and the same step, {jump:.2g} times as far "
-            f"as they went in the steps beside it; before, at most {before:.2g} times",
+            message=f"the observations of most environments left their course in one and the same step, {jump:.2g} "
+            f"times as far as in the steps beside it; before, at most {before:.2g} times",
             details={"quantity": "observation_jump"},
         )
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rl_lab.monitor.measure.rollout import Rollout
 from rl_lab.monitor.measure.visited import ENTRIES as IMAGE
 
-BEFORE = 3
+BEFORE = 5
 """Steps of the rollout before: what happens between two rollouts is compared with what happens beside it."""
 ENVS = 4
 """Environments that are needed: what they all do at once is nobody's policy. With so few, a reset of one of them hides

@@ -27,8 +27,8 @@ ROWS = 4096
 """Observations that are converted at a time: images are bytes, and four times as large as numbers."""
 
 TINY = 1e-24
-STILL = 1e-4
-"""Standard deviations by which an entry moves in a step, if it moves at all."""
+STILL = 1e-6
+"""Standard deviations by which the course of an entry bends in a step, if it bends at all."""
 
 
 def return_scale(u: "Update") -> float:
@@ -102,25 +102,26 @@ def _outside(values: "NDArray[np.float64]", least: "NDArray[np.float64]") -> flo
 
 
 def observation_jump(u: "Update") -> float:
-    """How far the observations of the environments jump in one and the same step: max over steps and entries of the
-    lower quartile of |o(t+1) - o(t)| over environments, in upper quartiles of |o(t) - o(t-1)| and |o(t+2) - o(t+1)|,
-    the larger []. Of fewer than eight environments least and largest stand for the quartiles.
+    """How far the observations of the environments leave their course in one and the same step []: max over steps and
+    entries of min(l(t), l(t+1)) / max(h(t-1), h(t+2)), where l and h are the lower and upper quartile over environments
+    of |o(t+1) - 2 o(t) + o(t-1)|. Of fewer than eight environments least and largest stand for the quartiles.
 
-    Where the world moves smoothly, a policy changes how fast the states go on, which shows in the steps after as well;
-    another unit, or another zero, shows in one. Steps between episodes do not count, the last steps of the rollout
-    before do. The entry's standard deviation / 100 is the least that a jump is compared with; entries that stand still
-    in most steps, as flags do, are left out.
+    A force, and so a policy, bends a course, which shows in one such difference at most; another unit, or another zero,
+    breaks it, which shows in two. Steps between episodes do not count, the last steps of the rollout before do. The
+    entry's standard deviation / 100 is the least that a break is compared with; entries that stand still or move evenly
+    in most steps, as flags and clocks do, are left out.
     """
     course = given(u.course)
     deviations = course.observations.std(axis=(0, 2))
-    sizes = np.abs(np.diff(course.observations, axis=0))
-    lower, upper = _quartiles(sizes, course.starts[1:])
+    bends = np.abs(np.diff(course.observations, n=2, axis=0))
+    lower, upper = _quartiles(bends, course.starts[1:-1] | course.starts[2:])
     known = np.isfinite(upper).any(1)
     if not known.any():
         raise NotApplicable
     moves = np.median(upper[known], axis=0) > STILL * deviations
     lower, upper = lower[:, moves], upper[:, moves]
-    jumps = lower[1:-1] / np.maximum(np.maximum(upper[:-2], upper[2:]), deviations[moves] / 100)
+    beside = np.maximum(np.maximum(upper[:-3], upper[3:]), deviations[moves] / 100)
+    jumps = np.minimum(lower[1:-2], lower[2:-1]) / beside
     judged = jumps[np.isfinite(jumps)]
     if not judged.size:
         raise NotApplicable

@@ -355,26 +355,26 @@ def test_learning_on_continues_the_same_run(tmp_path):
 
 
 def test_steps_that_nobody_saw_between_two_calls_of_learn_are_no_jump(tmp_path):
-    """A rollout that was broken off lies between: ten steps of a clock that went on all the while."""
+    """A rollout that was broken off lies between: ten steps of a fall that went on all the while."""
 
-    class Clock(Little):
+    class Falling(Little):
         def reset(self, *, seed=None, options=None):
             super().reset(seed=seed)
             return np.zeros(3, np.float32), {}
 
         def step(self, action):
             self.t += 1
-            return np.full(3, self.t / 1000, np.float32), 0.0, False, False, {}
+            return np.full(3, (self.t / 100) ** 2, np.float32), 0.0, False, False, {}
 
     class AfterTenSteps(BaseCallback):
         def _on_step(self):
             return self.num_timesteps < 4 * (20 + 10)
 
-    env = make_vec_env(lambda: Clock(BOX), n_envs=4)
+    env = make_vec_env(lambda: Falling(BOX), n_envs=4)
     monitor = DivergenceMonitor(tmp_path / "run", level="light", random_return=0.0)
     model = PPO("MlpPolicy", env, n_steps=20, batch_size=80, n_epochs=1, seed=1)
     model.learn(10**6, callback=CallbackList([AfterTenSteps(), monitor]))
     model.learn(2 * 80, callback=monitor, reset_num_timesteps=False)
     jumps = [row["observation_jump"] for row in read_run(tmp_path / "run").updates]
     assert len(jumps) == 3
-    assert jumps == pytest.approx([1, 1, 1], rel=1e-3)
+    assert max(jumps) < 1.1
