@@ -37,29 +37,40 @@ def test_every_study_resolves_and_its_agents_can_act_in_its_tasks(name):
     assert all(run.steps >= 10 * max(sizes) for run in runs), "ten updates at least"
 
 
-@pytest.mark.parametrize("name", ["trust_regions", "learning"])
+@pytest.mark.parametrize("name", ["every_rule", "learning"])
 def test_every_rule_takes_part(name):
     found = {agent.name for agent in read(name).agents}
     assert found - STOCK.keys() == rules()
 
 
-def test_trust_regions_has_two_chaotic_tasks_and_ten_seeds():
-    planned = read("trust_regions")
+@pytest.mark.parametrize("name", ["trust_regions", "every_rule"])
+def test_a_study_of_bounds_has_two_chaotic_tasks_and_ten_seeds(name):
+    planned = read(name)
+    assert len({agent.name for agent in planned.agents}) >= 5
     assert sum(env.id.startswith("chaos/") for env in planned.envs) >= 2
     assert len(planned.envs) >= 4
     assert len(planned.seeds) == 10
 
 
-def test_trust_regions_has_the_numbers_of_updates_that_it_says():
-    runs = read("trust_regions").runs()
+def test_every_rule_has_the_numbers_of_updates_that_it_says():
+    runs = read("every_rule").runs()
     updates = Counter(
         (run.agent.name if run.agent.name in ("vpg", "a2c") else "others",
          run.steps / (run.agent.settings["n_envs"] * run.agent.settings["n_steps"]))
         for run in runs
     )  # fmt: skip
     assert updates == {("others", 40): 670, ("vpg", 160): 40, ("a2c", 640): 40}
-    said = (CONFIGS / "trust_regions.yaml").read_text()
-    assert "750 runs: 670 of 40 updates, 40 of 160 (vpg) and\n# 40 of 640 (a2c)" in said
+    said = (CONFIGS / "every_rule.yaml").read_text()
+    assert "750 runs:\n# 670 of 40 updates, 40 of 160 (vpg) and 40 of 640 (a2c)" in said
+
+
+def test_trust_regions_is_a_part_of_every_rule():
+    few, all_of_them = read("trust_regions"), read("every_rule")
+    assert [env.id for env in few.envs] == [env.id for env in all_of_them.envs]
+    known = {run.run_id: run for run in all_of_them.runs()}
+    for run in few.runs():
+        assert run.deciding() == known[run.run_id].deciding()
+    assert {run.steps / (run.agent.settings["n_envs"] * run.agent.settings["n_steps"]) for run in few.runs()} == {40}
 
 
 def test_the_stock_and_ours_have_the_same_settings_where_both_have_one():
