@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(work.train)
 app.command()(work.study)
+app.command("run-one")(work.run_one)
 app.command()(work.report)
 app.command()(diff.diff)
 app.command()(replay.replay)

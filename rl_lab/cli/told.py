@@ -1,9 +1,14 @@
 """What the commands that do work print at their end: a report, a run, the size of a study."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rl_lab.cli import show
+
+if TYPE_CHECKING:
+    from rl_lab.study.calibrate import Cost
+    from rl_lab.study.plan import Study
 
 
 def print_report(built: Any, directory: Path, as_json: bool) -> None:
@@ -69,10 +74,82 @@ def print_result(result: dict[str, Any], reason: str | None) -> None:
     )
 
 
-def print_size(name: str, size: dict[str, int], as_json: bool) -> None:
-    """What a study would do, had it been started."""
+def print_plan(planned: "Study", cost: "Cost | None", as_json: bool) -> None:
+    """What a study would do, would cost and could show, had it been started."""
+    from rl_lab.study.power import detectable
+
+    size, shown = planned.size(), detectable(planned)
     if as_json:
-        show.document({"study": name, **size})
+        show.document(
+            {
+                "study": planned.name,
+                **size,
+                "hash": planned.hash(),
+                "primary": planned.primary,
+                "detectable": {**asdict(shown), "sentences": shown.sentences(planned.primary)},
+                "cost": cost and asdict(cost),
+            }
+        )
         return
-    show.facts([("study", name), *((key, f"{count:,}") for key, count in size.items())])
+    show.facts([("study", planned.name), *((key, f"{count:,}") for key, count in size.items())])
+    show.line()
+    show.line(f"primary outcome: {planned.primary}. Of one comparison on one task:")
+    for sentence in shown.sentences(planned.primary):
+        show.line(f"* {sentence}")
+    show.line()
+    if cost is not None:
+        _print_cost(cost)
     show.line("nothing was run: every task, agent and setting is fine")
+
+
+def print_sweep(path: Path, runs: int, as_json: bool) -> None:
+    """Where a sweep was written, and what to do with it."""
+    if as_json:
+        show.document({"sweep": str(path), "runs": runs})
+        return
+    show.line(
+        f"{path}: a W&B sweep of {runs:,} runs; `wandb sweep {path}` registers it and names the agent to start"
+    )
+
+
+def _print_cost(cost: "Cost") -> None:
+    show.table(
+        ("task", "agent", "runs", "steps a run", "s / 1000 steps"),
+        [
+            (arm.task, arm.agent, f"{arm.runs:,}", f"{arm.steps:,}", _rate(arm.seconds_per_1000_steps))
+            for arm in cost.arms
+        ],
+    )
+    for arm in cost.unknown:
+        show.line(f"{arm.agent} on {arm.task} is not in the estimate: {arm.reason}")
+    show.line()
+    one = cost.jobs == 1
+    show.facts(
+        [
+            (
+                "estimate",
+                f"{_duration(cost.wall_seconds)} with {cost.jobs} {'run' if one else 'runs'} at a time",
+            ),
+            (
+                "of one core",
+                f"{_duration(cost.core_seconds)}, {cost.start_seconds:.1f} s of each run to begin",
+            ),
+            ("calibration", f"{_duration(cost.seconds)}; W&B was off"),
+        ]
+    )
+
+
+def _rate(seconds: float | None) -> str:
+    return "unknown" if seconds is None else f"{seconds:.3g}"
+
+
+def _duration(seconds: float) -> str:
+    """As a person would say it: 45 s, 12 min, 3 h 20 min, 8 days 2 h."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} days {minutes % 1440 // 60} h"

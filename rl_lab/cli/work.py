@@ -14,6 +14,7 @@ from rl_lab.errors import UserError
 
 if TYPE_CHECKING:
     from rl_lab.study.monitor import Watch
+    from rl_lab.study.plan import RunPlan
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 StrictOption = Annotated[
@@ -21,6 +22,13 @@ StrictOption = Annotated[
 ]
 WandbOption = Annotated[
     str | None, typer.Option("--wandb", help="online, offline or off; default: online if you are logged in.")
+]
+StudySetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="A key of the study, as if it stood in the file: seeds=5, settings.gamma=0.9; repeatable.",
+    ),
 ]
 
 
@@ -62,10 +70,7 @@ def train(
     Example:  rl-lab train chaos/Lorenz-v0 ppo-noclip --steps 60000 --set learning_rate=1e-3 --guard rollback
     """
     from rl_lab.monitor.record.run_directory import refuse_existing
-    from rl_lab.study import tasks
     from rl_lab.study.agents import read_agent
-    from rl_lab.study.board import Board, Line, Progress
-    from rl_lab.study.execute import execute
     from rl_lab.study.plan import Env, plan_run
     from rl_lab.study.settings import check_settings
 
@@ -77,15 +82,29 @@ def train(
     plan = plan_run(task, arm, seed, steps, {}, _read_watch(level, guard))
     if out is not None:
         refuse_existing(out)
+    return carry_out(plan, out, mode, strict=strict, as_json=as_json)
+
+
+def carry_out(
+    plan: "RunPlan", out: Path | None, mode: Any, *, strict: bool, as_json: bool, of_study: str | None = None
+) -> int:
+    """Check, train and record one run in this process, and print how it ended; the exit code."""
+    from rl_lab.study import tasks
+    from rl_lab.study.board import Board, Line, Progress
+    from rl_lab.study.execute import execute
+
     # Somebody's environment may print; standard output is for the result.
     with contextlib.redirect_stdout(sys.stderr), Board() as board:
-        tasks.check(task, [plan.agent])
+        tasks.check(plan.env, [plan.agent])
 
         def watched(progress: Progress) -> None:
-            board.show(Line.of_progress(plan.run_id, progress, steps))
+            board.show(Line.of_progress(plan.run_id, progress, plan.steps))
 
-        run = execute(plan, out, wandb=mode, random_return=tasks.chance(task), told=watched, say=board.say)
-        board.show(Line.of_run(plan.run_id, run, steps))
+        chance = tasks.chance(plan.env)
+        run = execute(
+            plan, out, wandb=mode, random_return=chance, study=of_study, told=watched, say=board.say
+        )
+        board.show(Line.of_run(plan.run_id, run, plan.steps))
     result = _result(run)
     if as_json:
         show.document(result)
@@ -96,6 +115,7 @@ def train(
 
 def study(
     config: Annotated[Path, typer.Argument(help="The study's YAML.")],
+    set_: StudySetOption = None,
     jobs: Annotated[int | None, typer.Option(help="Runs at a time; default: one per core.", min=1)] = None,
     out: Annotated[
         Path | None, typer.Option(help="Study directory; default runs/<name of the YAML>.")
@@ -103,37 +123,84 @@ def study(
     wandb: WandbOption = None,
     strict: StrictOption = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, say how much it is, run nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Check everything, say how much it is and what it can show, run nothing."
+        ),
     ] = False,
+    no_calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--no-calibrate", help="With --dry-run: do not train a few updates to estimate the time."
+        ),
+    ] = False,
+    write_sweep: Annotated[
+        Path | None,
+        typer.Option(help="Write these runs as a W&B sweep into this file and run nothing."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Run every task x agent x seed of a study, each in its own process, and report.
 
-    Started again it continues where it stood; what is finished is never repeated.
+    Started again it continues where it stood; what is finished is never repeated. `extends: other.yaml` begins with
+    another study: mappings are merged key by key, lists and numbers replace; --set comes last.
 
     Example:  rl-lab study configs/quickstart.yaml --jobs 2
     """
     from rl_lab.report import build
     from rl_lab.study import config as configs
+    from rl_lab.study import sweep
     from rl_lab.study.board import Board
+    from rl_lab.study.calibrate import calibrate
     from rl_lab.study.supervisor import check_tasks, run_study
-    from rl_lab.study.yaml import read_mapping
 
-    name = configs.default_name(config)
-    planned = configs.read_study(read_mapping(config), name, str(config))
-    if dry_run:
+    planned = configs.open_study(config, set_ or [])
+    at_a_time = jobs or os.cpu_count() or 1
+    if write_sweep is not None:
         with contextlib.redirect_stdout(sys.stderr):
             check_tasks(planned, str(config))
-        told.print_size(name, planned.size(), as_json)
+        sweep.write_sweep(planned, write_sweep, config, set_ or [])
+        told.print_sweep(write_sweep, planned.size()["runs"], as_json)
         return 0
-    directory = out or Path("runs") / name
+    if dry_run:
+        with contextlib.redirect_stdout(sys.stderr), Board() as board:
+            check_tasks(planned, str(config))
+            cost = None if no_calibrate else calibrate(planned, at_a_time, board.say)
+        told.print_plan(planned, cost, as_json)
+        return 0
+    directory = out or Path("runs") / planned.name
     mode = _wandb_mode(wandb)
     with contextlib.redirect_stdout(sys.stderr):
-        runs = run_study(
-            planned, directory, jobs=jobs or os.cpu_count() or 1, wandb=mode, board=Board(), where=str(config)
-        )
+        runs = run_study(planned, directory, jobs=at_a_time, wandb=mode, board=Board(), where=str(config))
     told.print_report(build(directory), directory, as_json)
     return _exit_code([run.status for run in runs], strict)
+
+
+def run_one(
+    config: Annotated[Path, typer.Argument(help="The study's YAML.")],
+    which: Annotated[list[str], typer.Argument(help="task=LABEL arm=LABEL seed=NUMBER, in any order.")],
+    set_: StudySetOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory; default runs/<time>-<env>-<agent>-s<seed>.")
+    ] = None,
+    wandb: WandbOption = None,
+    strict: StrictOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Train one run of a study by itself, as `rl-lab train` does: what the agent of a W&B sweep calls.
+
+    Example:  rl-lab run-one configs/quickstart.yaml task=Pendulum-v1 arm=ppo seed=0
+    """
+    from rl_lab.monitor.record.run_directory import refuse_existing
+    from rl_lab.study import config as configs
+    from rl_lab.study.sweep import pick
+
+    mode = _wandb_mode(wandb)
+    planned = configs.open_study(config, set_ or [])
+    plan = pick(planned, which, str(config))
+    if out is not None:
+        refuse_existing(out)
+    return carry_out(plan, out, mode, strict=strict, as_json=as_json, of_study=planned.name)
 
 
 def report(

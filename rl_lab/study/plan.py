@@ -11,6 +11,8 @@ from rl_lab.study.settings import fields_of
 
 Contrasts = Mapping[str, tuple[tuple[str, str], ...]]
 """By name the pairs of labels whose final returns are compared."""
+OUTCOMES = ("return_final", "collapse", "kl_spikes", "time_to_collapse")
+"""What may decide a study: the final return, whether a run collapsed, how many KL spikes it had, when it collapsed."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Study:
     """What its report compares; no run depends on it."""
     monitor: Watch = field(default_factory=Watch)
     """How every run is watched."""
+    primary: str = OUTCOMES[0]
+    """The outcome that decides, one of OUTCOMES; no run depends on it."""
 
     def document(self) -> dict[str, Any]:
         """The resolved config as it is stored."""

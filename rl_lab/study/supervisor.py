@@ -123,6 +123,7 @@ def _write_document(study: Study, out: Path, where: str) -> dict[str, Any]:
         "runs": study.size()["runs"],
         "config": study.document(),
         "contrasts": study.contrasts,
+        "primary": study.primary,
         "random_returns": chance,
     }
     write_json(out / "study.json", document)
