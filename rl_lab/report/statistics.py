@@ -4,8 +4,9 @@ The seed is the only unit of replication. Episodes, updates and environments of 
 and are never counted as if they were.
 """
 
-from collections.abc import Callable
-from math import comb
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import comb, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +34,17 @@ class Interval(NamedTuple):
     high: float
 
 
-def _interquartile(values: Floats, axis: int = -1) -> Any:
+@dataclass(frozen=True)
+class Estimate:
+    """A number and how well the runs know it."""
+
+    value: float
+    interval: Interval | None
+    """None where the runs are too few to say: a single seed has no spread."""
+
+
+def interquartile(values: Floats, axis: int = -1) -> Any:
+    """IQM along one axis, for values that are known to be finite: see `iqm`."""
     return stats.trim_mean(values, 0.25, axis=axis)
 
 
@@ -50,12 +61,12 @@ def iqm(values: ArrayLike) -> float:
     With fewer than four values nothing is cut and it is the plain mean. Source: `scipy.stats.trim_mean`, the
     definition of Agarwal et al. (arXiv:2108.13264).
     """
-    return float(_interquartile(_finite(values)))
+    return float(interquartile(_finite(values)))
 
 
 def iqm_of_curves(curves: ArrayLike) -> Floats:
     """IQM at every point of curves [runs, points] -> [points]."""
-    return np.asarray(_interquartile(_finite(curves), axis=0), dtype=np.float64)
+    return np.asarray(interquartile(_finite(curves), axis=0), dtype=np.float64)
 
 
 def interval_over_seeds(values: ArrayLike, rng: np.random.Generator) -> Interval | None:
@@ -74,7 +85,7 @@ def band_over_seeds(curves: ArrayLike, rng: np.random.Generator) -> Floats | Non
     if len(matrix) < 2:
         return None
     result = stats.bootstrap(
-        (matrix,), _interquartile, axis=0, n_resamples=RESAMPLES, batch=200,
+        (matrix,), interquartile, axis=0, n_resamples=RESAMPLES, batch=200,
         confidence_level=LEVEL, method="percentile", vectorized=True, rng=rng,
     )  # fmt: skip
     return np.array([result.confidence_interval.low, result.confidence_interval.high])
@@ -109,7 +120,7 @@ def largest_difference_interval(pairs: ArrayLike, rng: np.random.Generator) -> I
 
 def _gaps(pairs: Floats) -> Any:
     """IQM(a) - IQM(b), [pairs, 2, ..., runs] -> [pairs, ...]."""
-    middle = _interquartile(pairs)
+    middle = interquartile(pairs)
     return middle[:, 0] - middle[:, 1]
 
 
@@ -132,6 +143,44 @@ def _paired_interval(
         confidence_level=LEVEL, method="percentile", vectorized=True, rng=rng,
     )  # fmt: skip
     return Interval(float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def expanded_level(sizes: Sequence[int]) -> float:
+    """Level 1 - 2 Phi(-sqrt(n / (n - 1)) t) whose percentile interval is as wide as Student's, for few runs.
+
+    A percentile interval is narrow by sqrt((n - 1) / n), as resamples spread about their own mean, and takes normal
+    quantiles where t ones belong; both cost coverage at few seeds. Here n is the smallest of the `sizes`, the runs
+    of every stratum, and t the quantile (1 + LEVEL) / 2 of Student's distribution with sum(sizes - 1) degrees of
+    freedom. With n growing it tends to LEVEL. No level helps two to four runs of one task: see `coverage_of_range`.
+    Measured for the IQM over seeds of one task, normal returns, 1200 trials: it holds the truth in 93.5, 95.8, 97.3,
+    95.8 and 95.7 % with 5, 6, 8, 10 and 20 seeds, where LEVEL itself gives 89.8, 91.2, 93.1, 93.5 and 93.8 %; with
+    exponential returns in 92.2 to 97.0 %, with heavy tails (t, 3 degrees of freedom) in 93.2 to 97.1 %. With 3 seeds
+    74 %, with 4 seeds 87.5 %, either way.
+    Source: T. C. Hesterberg, The American Statistician 69, 371 (2015), section 4.2 ("expanded percentile").
+    """
+    n, freedom = min(sizes), sum(size - 1 for size in sizes)
+    if n < 2:
+        raise ValueError(f"expected at least two runs in every stratum, got {list(sizes)}")
+    reach = sqrt(n / (n - 1)) * stats.t.ppf((1 + LEVEL) / 2, freedom)
+    return float(1 - 2 * stats.norm.sf(reach))
+
+
+def stratified_band(
+    sizes: Sequence[int], statistic: Callable[[Sequence[NDArray[np.int64]]], Any], rng: np.random.Generator
+) -> Floats | None:
+    """Expanded percentile interval of a statistic of strata whose runs are resampled each within its stratum.
+
+    `statistic` gets the indices that were drawn, one array [..., size] for each stratum, and gives [..., ] or
+    [values, ...]; what is to stay together (arms that share seeds, points of one run) it looks up with the same
+    indices. Returns [2] or [2, values]; None where a stratum has a single run. Level: `expanded_level`.
+    """
+    if not sizes or min(sizes) < 2:
+        return None
+    result = stats.bootstrap(
+        tuple(np.arange(size) for size in sizes), lambda *drawn, axis: statistic(drawn), n_resamples=RESAMPLES,
+        batch=200, confidence_level=expanded_level(sizes), method="percentile", vectorized=True, rng=rng,
+    )  # fmt: skip
+    return np.array([result.confidence_interval.low, result.confidence_interval.high])
 
 
 def coverage_of_range(n: int) -> float:
