@@ -1,5 +1,6 @@
 """What the commands that do work print at their end: a report, a run, the size of a study."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from rl_lab.study.plan import Study
 
 
-def print_report(built: Any, directory: Path, as_json: bool) -> None:
+def print_report(built: Any, directory: Path | Sequence[Path], as_json: bool) -> None:
     """The summary table, what was compared, what was found, and where the files are."""
     from rl_lab.report import document
     from rl_lab.report.contrasts import contrast_rows
@@ -29,14 +30,15 @@ def print_report(built: Any, directory: Path, as_json: bool) -> None:
         for note in notes:
             show.line(note)
     show.line()
-    for finding in built.findings:
+    places = [directory] if isinstance(directory, Path) else directory
+    for finding in [built.verdict, *built.findings]:
         show.line(f"* {finding}")
     show.line()
     show.facts(
         [
             ("report page", str(built.page)),
             ("picture", str(built.overview)),
-            ("W&B", _wandb_place(directory)),
+            ("W&B", "; ".join(map(_wandb_place, places))),
         ]
     )
 

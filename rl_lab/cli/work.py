@@ -204,8 +204,18 @@ def run_one(
 
 
 def report(
-    directory: Annotated[Path, typer.Argument(help="A study, a run, or a folder of runs.")],
-    out: Annotated[Path | None, typer.Option(help="Where the page goes; default DIRECTORY/report.")] = None,
+    directories: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A study, a run, or a folder of runs; several are compared.", metavar="DIRECTORY..."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the page goes; default DIRECTORY/report, of several runs/<name>-and-<name>."
+        ),
+    ] = None,
     markdown: Annotated[
         Path | None, typer.Option(help="Also write what every agent reached as a table into this file.")
     ] = None,
@@ -213,16 +223,19 @@ def report(
 ) -> int:
     """Build the page and the pictures of what has been run so far.
 
+    Of several studies every arm is named after its study, and the same agents are compared, paired by seed.
+
     Example:  rl-lab report runs/quickstart
     """
     from rl_lab.report import build, refuse_foreign, write_table
 
     if markdown is not None:
         refuse_foreign(markdown)
-    built = build(directory, out)
+    built = build(directories, out)
     if markdown is not None:
-        write_table(markdown, built, f"rl-lab report {directory} --markdown {markdown}")
-    told.print_report(built, directory, as_json)
+        named = " ".join(str(directory) for directory in directories)
+        write_table(markdown, built, f"rl-lab report {named} --markdown {markdown}")
+    told.print_report(built, directories, as_json)
     return 0
 
 

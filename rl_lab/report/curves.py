@@ -1,7 +1,7 @@
 """What the charts draw: plain rows, thinned where a screen could not show more."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,14 +11,20 @@ from rl_lab.monitor.record.run_directory import FINISHED
 from rl_lab.report.arms import Arm, grouped
 from rl_lab.report.digest import Digest
 from rl_lab.report.statistics import Floats, band_over_seeds, iqm_of_curves
+from rl_lab.report.survival import Survival, survival_of
+from rl_lab.report.tails import TAILS, exceedance
+from rl_lab.report.timeline import events_of, lanes_of
 
 Row = dict[str, Any]
 
-POINTS, PANEL_POINTS, FEWEST_POINTS = 400, 20_000, 50
-"""Most points of one line; of all KL lines of a panel together, which many runs share; fewest of one line."""
+POINTS, PANEL_POINTS, FEWEST_POINTS = 400, 10_000, 50
+"""Most points of one line; of all single runs of a panel together, which they share; fewest of one line."""
 
 MARKS = 600
 """Most events a panel marks, the most severe ones; the table and the files count them all."""
+
+TIMES_AT_RISK = 5
+"""Times at which the numbers at risk are told."""
 
 FEW = 3
 """Up to so many runs, each is drawn on its own beside their mean."""
@@ -33,13 +39,25 @@ class Panel:
     middle: list[Row] = field(default_factory=list)
     """IQM and band over the runs that count: agent, env_steps, iqm, low, high."""
     seeds: list[Row] = field(default_factory=list)
-    """Single runs: agent, run, status, unfinished, env_steps, return."""
+    """Single runs: agent, seed, run, status, unfinished, env_steps, return; `many` where the arm has more than FEW."""
     ends: list[Row] = field(default_factory=list)
     """Where diverged runs ended: as seeds."""
     kl: list[Row] = field(default_factory=list)
-    """Finite KL: agent, run, update, kl_mean, kl_max."""
+    """Finite KL: agent, seed, run, update, kl_mean, kl_max."""
     marks: list[Row] = field(default_factory=list)
-    """kl_spike and nonfinite: agent, run, update, event, kl_mean (null if not finite), message."""
+    """kl_spike and nonfinite: agent, seed, run, update, event, kl_mean (null if not finite), message."""
+    tails: list[Row] = field(default_factory=list)
+    """How often a KL is exceeded: agent, of (kl_mean or kl_max), kl, share, updates."""
+    survival: list[Row] = field(default_factory=list)
+    """Kaplan-Meier steps: agent, env_steps, alive, low, high, at_risk."""
+    censored: list[Row] = field(default_factory=list)
+    """Runs last seen before any collapse: agent, env_steps, alive."""
+    at_risk: list[Row] = field(default_factory=list)
+    """Runs still at risk at a few common times: agent, env_steps, at_risk."""
+    lanes: list[Row] = field(default_factory=list)
+    """One row a run: agent, seed, run, status, lane, env_steps (its last)."""
+    events: list[Row] = field(default_factory=list)
+    """Events of all kinds: agent, seed, run, lane, event, env_steps, update, message, incident (its folder or null)."""
     rates: list[Row] = field(default_factory=list)
     """Collapse rates: agent, rate, low, high, label."""
 
@@ -57,19 +75,26 @@ def _panel(
     known = [arm.random_return for arm in arms if arm.random_return is not None]
     panel = Panel(task=task, random_return=float(np.mean(known)) if known else None)
     share = PANEL_POINTS // max(1, sum(arm.runs for arm in arms))
+    points = min(POINTS, max(FEWEST_POINTS, share))
     marks: list[Row] = []
     for arm in arms:
         members = groups[arm.task, arm.agent]
         counted = [one for one in members if one.counts and np.isfinite(one.returns).any()]
         panel.middle.extend(_middle(arm.agent, counted, rng))
         for one in members:
-            if not one.counts or len(counted) <= FEW:
-                panel.seeds.extend(_seed(one))
-            panel.kl.extend(_kl(one, min(POINTS, max(FEWEST_POINTS, share))))
+            many = one.counts and len(counted) > FEW
+            panel.seeds.extend({**row, "many": many} for row in _seed(one, points))
+            panel.kl.extend(_kl(one, points))
             marks.extend(_marks(one))
-        panel.ends.extend(row for one in counted if one.diverged for row in _seed(one)[-1:])
+        panel.tails.extend(row for name in TAILS for row in exceedance(members, name))
+        panel.ends.extend(row for one in counted if one.diverged for row in _seed(one, points)[-1:])
         panel.rates.append(_rate(arm))
     panel.marks.extend(sorted(marks, key=_severity)[:MARKS])
+    members = [one for arm in arms for one in groups[arm.task, arm.agent]]
+    found = {arm.agent: survival_of(groups[arm.task, arm.agent]) for arm in arms}
+    _survive(panel, {agent: curve for agent, curve in found.items() if curve is not None})
+    panel.lanes.extend(lanes_of(members))
+    panel.events.extend(events_of(members, MARKS))
     return panel
 
 
@@ -113,12 +138,13 @@ def _finite_returns(one: Digest) -> tuple[Floats, Floats]:
     return one.env_steps[good], one.returns[good]
 
 
-def _seed(one: Digest) -> list[Row]:
+def _seed(one: Digest, points: int) -> list[Row]:
     steps, returns = _finite_returns(one)
-    pick = _thin(np.arange(len(steps), dtype=np.float64)).astype(int)
+    pick = _thin(np.arange(len(steps), dtype=np.float64), points).astype(int)
     return [
         {
             "agent": one.agent,
+            "seed": one.seed,
             "run": one.run_id,
             "status": one.status,
             "unfinished": one.status not in FINISHED,
@@ -137,6 +163,7 @@ def _kl(one: Digest, points: int) -> Iterable[Row]:
         top = one.kl_max[i]
         yield {
             "agent": one.agent,
+            "seed": one.seed,
             "run": one.run_id,
             "update": int(one.update[i]),
             "kl_mean": float(one.kl_mean[i]),
@@ -154,6 +181,7 @@ def _marks(one: Digest) -> Iterable[Row]:
             value = kl_at.get(int(update), float("nan"))
             yield {
                 "agent": one.agent,
+                "seed": one.seed,
                 "run": one.run_id,
                 "update": int(update),
                 "event": name,
@@ -167,15 +195,47 @@ def _severity(mark: Row) -> float:
     return -math.inf if mark["kl_mean"] is None else -float(mark["kl_mean"])
 
 
+def _survive(panel: Panel, alive: Mapping[str, Survival]) -> None:
+    panel.survival.extend(row for agent, one in alive.items() for row in _steps(agent, one))
+    panel.censored.extend(
+        {"agent": agent, "env_steps": float(when), "alive": one.at(float(when))}
+        for agent, one in alive.items()
+        for when in one.censored
+    )
+    panel.at_risk.extend(_at_risk(alive))
+
+
+def _steps(agent: str, one: Survival) -> Iterable[Row]:
+    columns = zip(one.times, one.alive, one.low, one.high, one.at_risk, strict=True)
+    for time, alive, low, high, at_risk in columns:
+        yield {
+            "agent": agent,
+            "env_steps": float(time),
+            "alive": float(alive),
+            "low": float(low),
+            "high": float(high),
+            "at_risk": int(at_risk),
+        }
+
+
+def _at_risk(alive: Mapping[str, Survival]) -> Iterable[Row]:
+    """At so many evenly spaced times: the runs that are watched and have not collapsed before."""
+    end = max((float(one.lifetimes.max()) for one in alive.values()), default=0.0)
+    for agent, one in alive.items():
+        for time in np.linspace(0.0, end, TIMES_AT_RISK):
+            count = int((one.lifetimes >= time).sum())
+            yield {"agent": agent, "env_steps": float(time), "at_risk": count}
+
+
 def _rate(arm: Arm) -> Row:
     low, high = arm.collapse_interval or (None, None)
     label = f"{arm.collapsed} of {arm.ended}" if arm.ended else "no run ended"
     return {"agent": arm.agent, "rate": arm.collapse_rate, "low": low, "high": high, "label": label}
 
 
-def _thin(grid: Floats) -> Floats:
-    """At most POINTS of the values, first and last among them."""
-    if len(grid) <= POINTS:
+def _thin(grid: Floats, points: int = POINTS) -> Floats:
+    """At most so many of the values, first and last among them."""
+    if len(grid) <= points:
         return grid
-    picked: Floats = grid[np.unique(np.linspace(0, len(grid) - 1, POINTS).astype(int))]
+    picked: Floats = grid[np.unique(np.linspace(0, len(grid) - 1, points).astype(int))]
     return picked

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,10 @@ class Digest:
     random_stderr: float | None
     return_final: float | None
     updates: int
+    path: Path | None = None
+    """The run's directory."""
+    lost_updates: int = 0
+    """Updates whose KL is beyond all bounds: they came out non-finite."""
     repeat: bool = False
     """Another run of the same arm with the same seed counts instead of this one."""
 
@@ -152,6 +157,8 @@ def digest(run: Run) -> Digest:
         random_return=_known(chance.get("mean")),
         random_stderr=_known(chance.get("stderr")),
         return_final=None if final is None else number(final),
+        path=run.path,
+        lost_updates=sum(_lost(row) for row in run.updates),
         updates=int(max(largest(update) or 0, len(run.updates), number(manifest.get("updates") or 0))),
     )
 
@@ -164,6 +171,11 @@ def _kl(rows: Sequence[Mapping[str, Any]], key: str) -> Floats:
     """Missing where an update came out non-finite: the policy was put back, so the 0 recorded there is no KL of it."""
     undone = np.array([row.get("outcome") == "NOT_FINITE" for row in rows], dtype=bool)
     return np.where(undone, np.nan, _column(rows, key))
+
+
+def _lost(row: Mapping[str, Any]) -> bool:
+    kl = row.get("kl_mean")
+    return row.get("outcome") == "NOT_FINITE" or (isinstance(kl, float) and not math.isfinite(kl))
 
 
 def _known(value: Any) -> float | None:

@@ -1,8 +1,9 @@
 """What was found, in a few plain sentences that never say more than the seeds allow."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import comb
+from typing import Any
 
 from rl_lab.report.arms import Arm
 from rl_lab.report.statistics import chance_of_separation, exact_interval, separated
@@ -20,6 +21,59 @@ def findings(arms: Arms) -> list[str]:
     tasks = dict.fromkeys(arm.task for arm in arms)
     said = [entry for task in tasks for entry in _of_task(task, [arm for arm in arms if arm.task == task])]
     return said + [sentence for sentence in (_bound_on_collapse(arms), _left_out(arms)) if sentence]
+
+
+def question(study: Mapping[str, Any], arms: Arms) -> str:
+    """What the study asks: in its own words if it has some, else what its arms can answer."""
+    own = study.get("question")
+    if isinstance(own, str) and own.strip():
+        return own.strip()
+    agents, tasks = list(dict.fromkeys(arm.agent for arm in arms)), dict.fromkeys(arm.task for arm in arms)
+    bare, fenced = ({arm.agent for arm in side} for side in _sides(arms))
+    of = f"{plural(len(agents), 'arm')} on {plural(len(tasks), 'task')}"
+    if bare and fenced:
+        ours, theirs = (enumeration(sorted(side)) for side in (bare, fenced))
+        return (
+            f"Does a trust region keep a policy update small and a run from collapse, and what does it cost in return?"
+            f" {of}: without one {ours}; with one {theirs}."
+        )
+    return f"Which arm learns, how far do its updates go, and how often does it collapse? {of}."
+
+
+def verdict(arms: Arms) -> str:
+    """The answer in one sentence, counted over tasks: where the runs of both sides part, and how many collapsed."""
+    tasks = dict.fromkeys(arm.task for arm in arms)
+    sides = [_sides([arm for arm in arms if arm.task == task]) for task in tasks]
+    both = [(bare, fenced) for bare, fenced in sides if bare and fenced]
+    if not both:
+        listed = [f"{_collapsed([a for a in arms if a.agent == n])} of {n}" for n in _names(arms)]
+        return f"Collapsed over all tasks: {enumeration(listed)}." if any(a.ended for a in arms) else ""
+    counted = f"of {plural(len(both), 'task')}"
+    kl = sum(_apart(bare, fenced, _peaks) > 0 for bare, fenced in both)
+    better, worse = (sum(_apart(b, f, _finals) * sign > 0 for b, f in both) for sign in (-1, 1))
+    bare, fenced = ([arm for pair in both for arm in pair[i]] for i in (0, 1))
+    return (
+        f"In peak KL every run without a trust region lies above every run with one in {kl} {counted}. In final return"
+        f" every run with one lies above every run without in {better} {counted}, below in {worse}."
+        f" Collapsed: {_collapsed(bare)} without one, {_collapsed(fenced)} with one."
+    )
+
+
+def _apart(first: Arms, second: Arms, runs: Callable[[Arm], Runs]) -> int:
+    """1 if all runs of the first lie above those of the second, -1 if below, 0 if they overlap or are too few."""
+    x, y = ([run for arm in side for run in runs(arm)] for side in (first, second))
+    ours, theirs = [value for _, value in x], [value for _, value in y]
+    if min(_seeds(x), _seeds(y)) < 2 or not separated(ours, theirs):
+        return 0
+    return 1 if min(ours) > max(theirs) else -1
+
+
+def _collapsed(arms: Arms) -> str:
+    return f"{sum(arm.collapsed for arm in arms)} of {plural(sum(arm.ended for arm in arms), 'run')}"
+
+
+def _names(arms: Arms) -> list[str]:
+    return sorted({arm.agent for arm in arms})
 
 
 def _of_task(task: str, arms: Arms) -> list[str]:

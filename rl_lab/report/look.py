@@ -1,6 +1,7 @@
 """Colours and fonts, one choice for pictures and page."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
@@ -17,6 +18,20 @@ GREY = "#808080"
 def colours(agents: Iterable[str]) -> dict[str, str]:
     """A colour for every agent: sorted by name, so it is the same in all charts of a report."""
     return {agent: PALETTE[i % len(PALETTE)] for i, agent in enumerate(sorted(set(agents)))}
+
+
+DASHES = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3))
+"""Strokes of the first, second, ... arm of one colour."""
+
+
+def dashes(colours: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
+    """A stroke for every arm: whole, unless arms before it have its colour already."""
+    seen: Counter[str] = Counter()
+    found: dict[str, tuple[int, ...]] = {}
+    for arm, colour in colours.items():
+        found[arm] = DASHES[seen[colour] % len(DASHES)]
+        seen[colour] += 1
+    return found
 
 
 def config(ink: str = "#24292f", faint: str = "#d8dee4", background: str = "#ffffff") -> dict[str, Any]:

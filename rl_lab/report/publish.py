@@ -5,7 +5,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,23 @@ import vl_convert
 
 from rl_lab.errors import UserError
 from rl_lab.report.arms import SEED, Arm, arms_of, grouped
-from rl_lab.report.census import digests
-from rl_lab.report.charts import Drawing, kl_column, learning_column, overview, rates_column
+from rl_lab.report.charts import (
+    Drawing,
+    kl_column,
+    learning_column,
+    overview,
+    rates_column,
+    survival_column,
+)
 from rl_lab.report.contrasts import Contrast, contrasts_of
 from rl_lab.report.curves import Panel, panels
 from rl_lab.report.digest import Digest
-from rl_lab.report.findings import findings
-from rl_lab.report.look import colours, config
+from rl_lab.report.findings import findings, question, verdict
+from rl_lab.report.look import config
+from rl_lab.report.outcomes import Outcomes, document_of, outcomes_of
 from rl_lab.report.page import Content, render
-from rl_lab.study.store import find_runs, read_study_document
+from rl_lab.report.studies import read_studies
+from rl_lab.study.plan import slug
 
 PAGE = "index.html"
 SCALE = 1.5
@@ -43,18 +51,23 @@ class Report:
     runs: Sequence[Digest]
     study: Mapping[str, Any]
     """What study.json holds, empty where runs lie without a study."""
+    outcomes: Outcomes
+    verdict: str
 
 
-def build(directory: Path, out: Path | None = None) -> Report:
-    """Write page and pictures of all runs under `directory` into `out` (default: its folder `report`).
+def build(directory: Path | Sequence[Path], out: Path | None = None) -> Report:
+    """Write page and pictures of all runs under `directory`, or under several, into `out`.
 
-    Files of an earlier report there are replaced one by one, each at once; nothing else is touched.
+    Default: the folder `report` of the directory, or of several runs/<name>-and-<name>. Files of an earlier report
+    there are replaced one by one, each at once; nothing else is touched.
 
     Raises:
         UserError: there is no run to report, or `out` cannot be written.
     """
-    content = gather(directory)
-    target = out if out is not None else directory / "report"
+    directories = [directory] if isinstance(directory, Path) else list(directory)
+    content = gather(directories)
+    target = out if out is not None else _default_place(directories, content.study)
+    content = replace(content, place=target)
     try:
         target.mkdir(parents=True, exist_ok=True)
         pictures = {name: target / f"{name}.png" for name in _PICTURES}
@@ -69,34 +82,41 @@ def build(directory: Path, out: Path | None = None) -> Report:
     return Report(
         target / PAGE, pictures["overview"], pictures,
         content.arms, content.findings, content.contrasts, content.runs, content.study,
+        content.outcomes, content.verdict,
     )  # fmt: skip
 
 
-def gather(directory: Path) -> Content:
+def _default_place(directories: Sequence[Path], study: Mapping[str, Any]) -> Path:
+    if len(directories) == 1:
+        return directories[0] / "report"
+    return Path("runs") / "-and-".join(slug(name) for name in study["studies"])
+
+
+def gather(directory: Path | Sequence[Path]) -> Content:
     """Read the runs and work out everything the report says."""
-    found = digests(find_runs(directory))
-    if not found:
-        raise UserError(f"{directory}: no run has been started there yet, so there is nothing to report")
-    rng = np.random.default_rng(SEED)
+    read = read_studies([directory] if isinstance(directory, Path) else directory)
+    found, study, rng = read.found, read.study, np.random.default_rng(SEED)
     arms = arms_of(found, rng)
-    study = read_study_document(directory) or {}
     return Content(
-        title=str(study.get("name") or directory.resolve().name),
-        directory=str(directory),
+        title=read.title,
+        directory=read.directory,
         study=study,
         runs=[one for members in grouped(found).values() for one in members],
         arms=arms,
+        question=question(study, arms),
+        verdict=verdict(arms),
         findings=findings(arms),
         contrasts=contrasts_of(found, study, np.random.default_rng(SEED)),
+        outcomes=outcomes_of(found, arms, study, np.random.default_rng(SEED)),
         panels=panels(found, arms, rng),
-        colours=colours(arm.agent for arm in arms),
+        colours=read.colours,
     )
 
 
 def png(drawing: Drawing) -> bytes:
     """The drawing as a PNG, drawn without browser and network."""
     picture: bytes = vl_convert.vegalite_to_png(
-        drawing.spec(),
+        drawing.still(),
         vl_version=alt.SCHEMA_VERSION.rpartition(".")[0],
         scale=SCALE,
         config=config(),
@@ -113,8 +133,10 @@ def document(report: Report) -> dict[str, Any]:
             "overview": str(report.overview),
             "pictures": {name: str(path) for name, path in report.pictures.items()},
             "arms": [asdict(arm) for arm in report.arms],
+            "verdict": report.verdict,
             "findings": list(report.findings),
             "contrasts": [asdict(contrast) for contrast in report.contrasts],
+            **document_of(report.outcomes),
             "runs": [_run(one) for one in report.runs],
         }
     )
@@ -126,6 +148,7 @@ _PICTURES: Mapping[str, Callable[[Sequence[Panel], Mapping[str, str]], Drawing]]
     "learning_curves": learning_column,
     "kl": kl_column,
     "collapse_rates": rates_column,
+    "survival": survival_column,
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 
 from rl_lab.report.curves import Row
-from rl_lab.report.look import GREY
+from rl_lab.report.look import GREY, dashes
 
 Colours = Mapping[str, str]
 Spec = dict[str, Any]
@@ -17,10 +17,28 @@ WIDTH, HEIGHT = 440, 270
 BELOW = "KL below the axis"
 DIVERGED = "run diverged"
 _X = "M-1,-.6L-.6,-1L0,-.4L.6,-1L1,-.6L.4,0L1,.6L.6,1L0,.4L-.6,1L-1,.6L-.4,0Z"
-SHAPES = {"kl_spike": "circle", "nonfinite": _X, DIVERGED: _X, BELOW: "triangle-down"}
+_STAR = "M0,-1L.29,-.4L.95,-.31L.48,.15L.59,.81L0,.5L-.59,.81L-.48,.15L-.95,-.31L-.29,-.4Z"
+SHAPES = {
+    "nonfinite": _X,
+    DIVERGED: _X,
+    "performance_collapse": "square",
+    "recovery": "triangle-up",
+    "kl_spike": "circle",
+    "ratio_break": "diamond",
+    "invariant_break": _STAR,
+    "entropy_collapse": "triangle-left",
+    "value_divergence": "triangle-right",
+    "rank_collapse": "wedge",
+    "exponential_growth": "arrow",
+    "gradient_explosion": "cross",
+    BELOW: "triangle-down",
+}
+"""Form of a mark by event, in the order of all legends."""
+OTHER = "stroke"
+"""Form of an event that this version does not know."""
 
-_WORDS = {"agent", "run", "status", "event", "message", "label"}
-_WHOLE = {"update", "env_steps", "runs"}
+_WORDS = {"agent", "seed", "run", "status", "event", "message", "label", "of", "incident"}
+_WHOLE = {"update", "env_steps", "runs", "updates"}
 
 
 @dataclass(frozen=True)
@@ -29,10 +47,19 @@ class Drawing:
 
     chart: Any
     rows: Mapping[str, list[Row]]
+    turns: tuple[str, ...] = ()
+    """Axes, x or y, that a reader may turn from linear to logarithmic and back."""
+    moves: bool = True
+    """Whether a reader may move and zoom its axes."""
 
     def spec(self) -> Spec:
         """The Vega-Lite definition, rows included."""
         return {**self.chart.to_dict(), "datasets": dict(self.rows)}
+
+    def still(self) -> Spec:
+        """The same for a picture, which nobody can ask for a single run among many: rows marked `many` stay out."""
+        rows = {name: [row for row in rows if not row.get("many")] for name, rows in self.rows.items()}
+        return {**self.chart.to_dict(), "datasets": rows}
 
 
 class Sheet:
@@ -48,10 +75,17 @@ class Sheet:
         self.rows[name] = list(rows)
         return alt.Chart(alt.NamedData(name=name))
 
-    def layer(self, layers: Sequence[alt.Chart], title: str, **size: Any) -> Drawing:
+    def layer(
+        self,
+        layers: Sequence[alt.Chart],
+        title: str,
+        turns: tuple[str, ...] = (),
+        moves: bool = True,
+        **size: Any,
+    ) -> Drawing:
         """Layers of one panel, first at the back."""
         chart = alt.layer(*layers).properties(**{"title": title, "width": WIDTH, "height": HEIGHT, **size})
-        return Drawing(chart, self.rows)
+        return Drawing(chart, self.rows, turns, moves)
 
     def nothing(self, title: str, why: str) -> Drawing:
         """A panel without data says so instead of showing an empty frame."""
@@ -71,6 +105,16 @@ def colour(colours: Colours, shown: bool = True) -> alt.Color:
     return alt.Color("agent:N", scale=scale, legend=legend)
 
 
+def stroke(colours: Colours) -> dict[str, alt.StrokeDash]:
+    """The encoding of an arm's stroke, where arms share a colour; the legend shows it with the colour."""
+    strokes = dashes(colours)
+    if len(set(strokes.values())) < 2:
+        return {}
+    scale = alt.Scale(domain=list(strokes), range=[list(one) for one in strokes.values()])
+    legend = alt.Legend(symbolType="stroke", symbolOpacity=1, symbolSize=260, columns=_columns(colours))
+    return {"strokeDash": alt.StrokeDash("agent:N", scale=scale, legend=legend)}
+
+
 def _columns(agents: Colours) -> int:
     """As many legend entries in a row as fit (a symbol and some 7 units per letter each), at least two."""
     return max(2, min(len(agents), WIDTH // (42 + 7 * max(map(len, agents), default=0))))
@@ -78,7 +122,7 @@ def _columns(agents: Colours) -> int:
 
 def shape(events: Sequence[str]) -> alt.Shape:
     """The event's shape; `events` are those the legend names."""
-    scale = alt.Scale(domain=list(events), range=[SHAPES[event] for event in events])
+    scale = alt.Scale(domain=list(events), range=[SHAPES.get(event, OTHER) for event in events])
     return alt.Shape("event:N", scale=scale, legend=alt.Legend(symbolFillColor=GREY, symbolStrokeWidth=0))
 
 

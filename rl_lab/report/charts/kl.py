@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import altair as alt
 
-from rl_lab.report.charts.encoding import BELOW, SHAPES, Colours, Drawing, Sheet, colour, shape, tips
+from rl_lab.report.charts.encoding import BELOW, SHAPES, Colours, Drawing, Sheet, colour, shape, stroke, tips
 from rl_lab.report.curves import Panel, Row
 
 LOWEST_KL = 1e-7
@@ -35,10 +35,13 @@ def kl_per_update(panel: Panel, colours: Colours, events: Sequence[str] = ()) ->
         scale=alt.Scale(type="log", domain=[low, high], nice=False, clamp=True),
         axis=alt.Axis(values=decades(low, high), labelExpr=LABELS),
     )
-    rows = [{**row, "y": row["kl_mean"]} for row in panel.kl if row["kl_mean"] >= low]
+    rows = [row for row in panel.kl if row["kl_mean"] >= low]
     told = tips(run="run", update="update", kl_mean="kl_mean", kl_max="kl_max")
     line = sheet.on("kl", rows).mark_line(strokeWidth=1.3, opacity=0.7)
-    layers = [line.encode(x=_UPDATE, y=y, detail="run:N", color=colour(colours), tooltip=told)]
+    painted = {"color": colour(colours), **stroke(colours)}
+    along = y.copy()
+    along["shorthand"] = "kl_mean:Q"
+    layers = [line.encode(x=_UPDATE, y=along, detail="run:N", tooltip=told, **painted)]
     if marks := kl_marks(panel):
         told = tips(event="event", run="run", update="update", kl_mean="kl_mean", message="message")
         points = sheet.on("marks", marks).mark_point(
@@ -46,7 +49,7 @@ def kl_per_update(panel: Panel, colours: Colours, events: Sequence[str] = ()) ->
         )
         named = shape(events or in_legend_order(row["event"] for row in marks))
         layers.append(points.encode(x=_UPDATE, y=y, color=colour(colours), shape=named, tooltip=told))
-    return sheet.layer(layers, title)
+    return sheet.layer(layers, title, turns=("x", "y"))
 
 
 def kl_axis(values: Sequence[float]) -> tuple[float, float]:
@@ -71,7 +74,7 @@ def _height(kl: float | None, low: float, high: float) -> float:
 def in_legend_order(events: Iterable[str]) -> list[str]:
     """Each event once, in the one order all legends have."""
     seen = set(events)
-    return [name for name in SHAPES if name in seen]
+    return [name for name in SHAPES if name in seen] + sorted(seen - set(SHAPES))
 
 
 def decades(low: float, high: float) -> list[float]:

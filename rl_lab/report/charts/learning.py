@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from rl_lab.report.charts.encoding import DIVERGED, Colours, Drawing, Sheet, colour, shape, tips
+from rl_lab.report.charts.encoding import DIVERGED, Colours, Drawing, Sheet, colour, shape, stroke, tips
 from rl_lab.report.curves import Panel
 from rl_lab.report.look import GREY
 
@@ -40,7 +40,7 @@ def learning_curves(panel: Panel, colours: Colours, events: Sequence[str] = (DIV
         layers.append(_middle(sheet, panel, colours))
     if panel.ends:
         layers.append(_ends(sheet, panel, colours, events))
-    return sheet.layer(layers, title)
+    return sheet.layer(layers, title, turns=("x",))
 
 
 def _band(sheet: Sheet, panel: Panel, colours: Colours) -> Any:
@@ -52,7 +52,7 @@ def _middle(sheet: Sheet, panel: Panel, colours: Colours) -> Any:
     told = tips(agent="agent", env_steps="environment steps", iqm="IQM", low="low", high="high", runs="runs")
     line = sheet.on("middle", panel.middle).mark_line(strokeWidth=2.6)
     y = alt.Y("iqm:Q", title=_TITLE, scale=_SCALE)
-    return line.encode(x=_STEPS, y=y, color=colour(colours), tooltip=told)
+    return line.encode(x=_STEPS, y=y, color=colour(colours), tooltip=told, **stroke(colours))
 
 
 def _seeds(sheet: Sheet, panel: Panel, colours: Colours) -> Any:

@@ -8,6 +8,7 @@ from rl_lab.report.charts.encoding import DIVERGED, Colours, Drawing
 from rl_lab.report.charts.kl import in_legend_order, kl_marks, kl_per_update
 from rl_lab.report.charts.learning import learning_curves
 from rl_lab.report.charts.rates import collapse_rates
+from rl_lab.report.charts.survival import survival_curves
 from rl_lab.report.curves import Panel, Row
 
 
@@ -37,6 +38,11 @@ def kl_column(panels: Sequence[Panel], colours: Colours) -> Drawing:
 def rates_column(panels: Sequence[Panel], colours: Colours) -> Drawing:
     """Collapse rates of all tasks below each other."""
     return _column([collapse_rates(panel, colours) for panel in panels])
+
+
+def survival_column(panels: Sequence[Panel], colours: Colours) -> Drawing:
+    """Survival of all tasks below each other."""
+    return _column([survival_curves(panel, colours) for panel in panels])
 
 
 def _column(parts: Sequence[Drawing]) -> Drawing:

@@ -9,7 +9,7 @@ _RATE = alt.X(
     "rate:Q",
     title="collapsed runs (bar: exact 95 % interval of the rate)",
     scale=alt.Scale(domain=[0, 1]),
-    axis=alt.Axis(format="%", tickCount=5),
+    axis=alt.Axis(format="%", tickCount=5, labelSeparation=8),
 )
 
 
@@ -33,4 +33,4 @@ def collapse_rates(panel: Panel, colours: Colours) -> Drawing:
         dot.encode(x=_RATE, y=y, color=painted, tooltip=told),
         word.encode(x=alt.value("width"), y=y, text="label:N"),
     ]
-    return sheet.layer(layers, title, height=alt.Step(40))
+    return sheet.layer(layers, title, height=40 * len(panel.rates))

@@ -72,7 +72,7 @@ def ratio_tails(rules: Sequence[Mapping[str, Any]], colours: Colours) -> Drawing
         bar.encode(x=alt.X("p99:Q"), x2="largest:Q", y=y, color=painted),
         here.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, color=painted, tooltip=told),
     ]
-    return sheet.layer(layers, title, height=alt.Step(40))
+    return sheet.layer(layers, title, height=40 * len(rows))
 
 
 def step_lengths(rules: Sequence[Mapping[str, Any]], colours: Colours) -> Drawing:
@@ -90,7 +90,7 @@ def step_lengths(rules: Sequence[Mapping[str, Any]], colours: Colours) -> Drawin
     drawn = bar.encode(
         x=x, y=_side(colours), color=colour(colours, shown=False), tooltip=tips(agent="rule", length="length")
     )
-    return sheet.layer([drawn], title, height=alt.Step(40))
+    return sheet.layer([drawn], title, height=40 * len(rows))
 
 
 def worth_of_each(worth: Mapping[str, Any], episodes: int, colours: Colours) -> Drawing:
@@ -113,7 +113,7 @@ def worth_of_each(worth: Mapping[str, Any], episodes: int, colours: Colours) -> 
         bar.encode(x=alt.X("low:Q", scale=scale), x2="high:Q", y=y, color=painted),
         here.mark_point(filled=True, size=90, opacity=1).encode(x=x, y=y, color=painted, tooltip=told),
     ]
-    return sheet.layer(layers, title, height=alt.Step(40))
+    return sheet.layer(layers, title, height=40 * len(rows))
 
 
 def together(parts: Sequence[Drawing], title: str, subtitle: str) -> Drawing:

@@ -1,14 +1,19 @@
 """What the page tells, gathered before any HTML is written."""
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rl_lab.report.arms import Arm
 from rl_lab.report.census import shared_settings, versions
 from rl_lab.report.contrasts import Contrast
 from rl_lab.report.curves import Panel
 from rl_lab.report.digest import Digest
+from rl_lab.report.outcomes import Outcomes
 from rl_lab.report.words import UNKNOWN, enumeration, plural
 
 Pair = tuple[str, str]
@@ -23,10 +28,15 @@ class Content:
     study: Mapping[str, Any]
     runs: Sequence[Digest]
     arms: Sequence[Arm]
+    question: str
+    verdict: str
     findings: Sequence[str]
     contrasts: Sequence[Contrast]
+    outcomes: Outcomes
     panels: Sequence[Panel]
     colours: Mapping[str, str]
+    place: Path | None = None
+    """The folder that the page will lie in, so that its links can lead from there; None: it has none."""
 
 
 def compared(content: Content) -> list[Pair]:
@@ -43,6 +53,7 @@ def compared(content: Content) -> list[Pair]:
         ("settings all runs share", _settings(shared_settings(runs))),
         ("code", _listed(_revision(one.manifest) for one in runs)),
         ("versions", _settings(versions(runs))),
+        ("machine", "; ".join(filter(None, dict.fromkeys(_machine(one.manifest) for one in runs)))),
     ]
     return [(name, text) for name, text in rows if text and text != UNKNOWN]
 
@@ -58,7 +69,31 @@ def agent_rows(content: Content) -> list[list[str]]:
     return [[*row, "; ".join(where)] for row, where in sorted(tasks.items())]
 
 
+def _machine(manifest: Mapping[str, Any]) -> str:
+    """System, instruction set, threads and device of one run."""
+    machine = manifest.get("machine")
+    return _settings(machine) if isinstance(machine, Mapping) else ""
+
+
+def configuration(content: Content) -> str:
+    """The resolved config that was stored and hashed, as text; empty where runs lie without a study."""
+    studies = content.study.get("studies")
+    config = (
+        {name: one.get("config") for name, one in studies.items()} if studies else content.study.get("config")
+    )
+    return json.dumps(config, indent=1) if config else ""
+
+
+def link(content: Content, target: Path) -> str:
+    """The address of a file or folder from where the page lies."""
+    here = content.place if content.place is not None else Path()
+    way = os.path.relpath(target, here.resolve())
+    return quote(way.replace(os.sep, "/"))
+
+
 def _study(study: Mapping[str, Any]) -> str:
+    if "studies" in study:
+        return "; ".join(_study(one) for one in study["studies"].values())
     name, mark = study.get("name"), study.get("hash")
     return f"{name} ({mark})" if name and mark else str(name or "")
 

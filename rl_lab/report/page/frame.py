@@ -12,6 +12,7 @@ import vl_convert
 from rl_lab.report.charts import Drawing
 from rl_lab.report.look import DARK, LIGHT
 from rl_lab.report.page.live import live
+from rl_lab.report.page.pack import packed
 
 
 def framed(page: str, *, kicker: str, title: str, lead: str, **sections: str) -> str:
@@ -30,13 +31,17 @@ def framed(page: str, *, kicker: str, title: str, lead: str, **sections: str) ->
 
 def chart(name: str, drawing: Drawing) -> str:
     """The place of a chart on a page, and its definition."""
-    spec = script_json(live(drawing.spec()))
-    return f'<div><div class="chart" id="{name}"></div><script type="application/json">{spec}</script></div>'
+    spec = live(drawing.spec(), drawing.turns, drawing.moves)
+    spec["datasets"] = {name: packed(rows) for name, rows in spec["datasets"].items()}
+    return (
+        f'<div class="place"><div class="chart" id="{name}"></div>'
+        f'<script type="application/json">{script_json(spec)}</script></div>'
+    )
 
 
 def script_json(value: Any) -> str:
     """JSON that can stand inside a script element: no `<` may end it or open a comment."""
-    return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 @cache

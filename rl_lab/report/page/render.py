@@ -1,14 +1,35 @@
 """Content into HTML."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
+from pathlib import Path
 from string import Template
+from typing import Any
 
-from rl_lab.report.charts import Drawing, collapse_rates, kl_per_update, learning_curves
+from rl_lab.report.charts import (
+    Drawing,
+    collapse_rates,
+    events_timeline,
+    kl_per_update,
+    kl_tails,
+    learning_curves,
+    performance_profile,
+    run_multiples,
+    survival_curves,
+)
 from rl_lab.report.contrasts import contrast_rows
 from rl_lab.report.curves import MARKS, POINTS, Panel
-from rl_lab.report.page.content import Content, agent_rows, compared
-from rl_lab.report.page.frame import chart, framed, text
+from rl_lab.report.look import DASHES, dashes
+from rl_lab.report.outcomes import (
+    improvement_table,
+    logrank_table,
+    risk_table,
+    scores_table,
+    survival_table,
+)
+from rl_lab.report.page.content import Content, agent_rows, compared, configuration, link
+from rl_lab.report.page.frame import chart, framed, script_json, text
 from rl_lab.report.page.tables import events_table, html_table, runs_table, table
 from rl_lab.report.statistics import RESAMPLES, coverage_of_range, exact_interval
 from rl_lab.report.table import Table, table_rows
@@ -22,17 +43,82 @@ def render(content: Content) -> str:
         kicker="report",
         title=content.title,
         lead=_lead(content),
-        findings=_list(content.findings),
+        links='<a href="#risk">Risk</a><a href="#together">All tasks</a>',
+        switches=script_json(_switches(content)),
+        question=f'<p class="question">{_spaced(content.question)}</p>',
+        findings=_list([sentence for sentence in (content.verdict, *content.findings) if sentence]),
         compared=_compared(content),
         summary=_summary(content),
         contrasts=_contrasts(content),
         learning=_charts(content, learning_curves, "learning"),
         kl=_charts(content, kl_per_update, "kl"),
+        tails=_grid(_charts(content, kl_tails, "tails")),
         rates=_charts(content, collapse_rates, "rates"),
-        events=events_table(content.runs),
+        survival=_survival(content),
+        timeline=_timelines(content),
+        events=events_table(content.runs, lambda target: link(content, target)),
+        risk=_risk(content),
+        multiples=_charts(content, run_multiples, "multiples"),
         runs=runs_table(content.runs),
         method=_method(),
     )
+
+
+def _switches(content: Content) -> dict[str, Any]:
+    """Arms and seeds that the page can switch off, as the rows of its charts name them."""
+    strokes = dashes(content.colours)
+    seeds = {one.seed for one in content.runs}
+    known = sorted(seed for seed in seeds if seed is not None)
+    return {
+        "arms": [
+            {"value": arm, "label": arm, "colour": colour, "dash": strokes[arm] != DASHES[0]}
+            for arm, colour in content.colours.items()
+        ],
+        "seeds": [{"value": seed, "label": str(seed)} for seed in known]
+        + ([{"value": None, "label": "unknown"}] if None in seeds else []),
+    }
+
+
+def _survival(content: Content) -> str:
+    tests = logrank_table(content.outcomes)
+    compared = _cells(tests, numeric=(2, 3, 4, 5)) if tests.rows else ""
+    return (
+        _grid(_charts(content, survival_curves, "survival"))
+        + _cells(survival_table(content.outcomes), numeric=(2, 3, 4, 5))
+        + compared
+    )
+
+
+def _risk(content: Content) -> str:
+    """The risk table, and what all tasks together say."""
+    outcomes = content.outcomes
+    profile = chart("profile-0", performance_profile(outcomes.profiles, content.colours))
+    better = improvement_table(outcomes)
+    return Template(text("outcomes.html")).substitute(
+        risk=_cells(risk_table(outcomes), numeric=range(4, 9)),
+        tasks=escape("; ".join(outcomes.tasks) or "none"),
+        profile=_grid(profile),
+        scores=_cells(scores_table(outcomes), numeric=(1, 2, 3, 4)),
+        improvement=_cells(better, numeric=(1,)) if better.rows else "",
+    )
+
+
+def _grid(charts: str) -> str:
+    return f'<div class="charts">{charts}</div>'
+
+
+def _timelines(content: Content) -> str:
+    """Incidents become addresses here: what the rows hold is a place on this machine."""
+
+    def linked(panel: Panel) -> Panel:
+        events = [
+            {**row, "incident": row["incident"] and f"{link(content, Path(row['incident']))}/"}
+            for row in panel.events
+        ]
+        return replace(panel, events=events)
+
+    here = replace(content, panels=[linked(panel) for panel in content.panels])
+    return _charts(here, events_timeline, "timeline")
 
 
 def _lead(content: Content) -> str:
@@ -53,7 +139,13 @@ def _spaced(text: str) -> str:
 def _compared(content: Content) -> str:
     facts = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in compared(content))
     agents = table(("agent", "rule", "trust region", "settings of its own", "in"), agent_rows(content))
-    return f'{agents}<div class="scroll"><table class="facts"><tbody>{facts}</tbody></table></div>'
+    config = configuration(content)
+    stored = (
+        f"<details><summary>the whole configuration</summary><pre>{escape(config)}</pre></details>"
+        if config
+        else ""
+    )
+    return f'{agents}<div class="scroll"><table class="facts"><tbody>{facts}</tbody></table></div>{stored}'
 
 
 def _summary(content: Content) -> str:

@@ -1,27 +1,17 @@
 """Tables of the page. Every text that comes from a file goes through `html.escape`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from rl_lab.report.digest import Digest, number
+from rl_lab.report.timeline import incident_of, severity
 from rl_lab.report.words import UNKNOWN, amount
 
 CAP = 100
 """Most events the page lists; the files hold them all."""
 
-_SEVERITY = (
-    "nonfinite",
-    "performance_collapse",
-    "kl_spike",
-    "ratio_break",
-    "invariant_break",
-    "entropy_collapse",
-    "value_divergence",
-    "rank_collapse",
-    "exponential_growth",
-    "gradient_explosion",
-)
 _EVENT_HEADERS = (
     "event",
     "task",
@@ -33,6 +23,7 @@ _EVENT_HEADERS = (
     "value",
     "threshold",
     "what happened",
+    "incident",
 )
 _RUN_HEADERS = ("run", "status", "task", "agent", "seed", "updates", "final return", "remarks", "W&B")
 
@@ -54,25 +45,18 @@ def html_table(headers: Sequence[str], rows: Iterable[Sequence[str]], numeric: S
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
 
 
-def events_table(runs: Sequence[Digest]) -> str:
+def events_table(runs: Sequence[Digest], link: Callable[[Path], str]) -> str:
     """The most severe events first: non-finite, then collapses, then KL spikes, each by size."""
     found = [(one, event) for one in runs for event in one.events]
     if not found:
         return "<p>No event: the monitor saw nothing out of the ordinary in these runs.</p>"
-    found.sort(key=lambda pair: _severity(pair[1]))
-    shown = table(
-        _EVENT_HEADERS, [_event_row(one, event) for one, event in found[:CAP]], numeric=(3, 4, 5, 6, 7, 8)
-    )
+    found.sort(key=lambda pair: severity(pair[1]))
+    rows = [[*map(escape, _event_row(*pair)), _incident(*pair, link)] for pair in found[:CAP]]
+    shown = html_table(_EVENT_HEADERS, rows, numeric=(3, 4, 5, 6, 7, 8))
     if len(found) > CAP:
         count = f"The {CAP} most severe of {len(found):,} events; events.jsonl of each run holds all."
         shown = f"<p>{count}</p>{shown}"
     return shown
-
-
-def _severity(event: Any) -> tuple[int, float]:
-    name, value = event.get("event"), number(event.get("value"))
-    rank = _SEVERITY.index(name) if name in _SEVERITY else len(_SEVERITY)
-    return rank, -value if value == value else float("-inf")
 
 
 def _event_row(one: Digest, event: Any) -> list[str]:
@@ -89,6 +73,13 @@ def _event_row(one: Digest, event: Any) -> list[str]:
         _measured(event.get("threshold")),
         str(event.get("message") or ""),
     ]
+
+
+def _incident(one: Digest, event: Any, link: Callable[[Path], str]) -> str:
+    kept = incident_of(one, event)
+    if kept is None:
+        return UNKNOWN
+    return f'<a href="{escape(link(kept))}/">{escape(kept.name)}</a>'
 
 
 def runs_table(runs: Sequence[Digest]) -> str:

@@ -3,12 +3,17 @@
 import json
 import math
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+sys.path.insert(
+    0, str(Path(__file__).parents[3] / "benchmarks")
+)  # browser.py, which the size benchmark drives too
 
 from rl_lab.monitor.record.run_directory import encode, process_identity
 from rl_lab.report import Report, build

@@ -4,12 +4,15 @@ import json
 import os
 import re
 from html.parser import HTMLParser
+from itertools import accumulate
+from urllib.parse import unquote
 
 import pytest
 
 from rl_lab.errors import UserError
 from rl_lab.report import build, document
 from rl_lab.report.page.frame import script_json
+from rl_lab.report.page.pack import packed
 
 EVIL = "</script><script>alert('x')</script><img src=http://evil.example/a.png>"
 
@@ -45,7 +48,7 @@ def page(built):
 
 def test_all_files_are_there_and_pictures_are_pictures(built):
     assert sorted(p.name for p in built.page.parent.iterdir()) == [
-        "collapse_rates.png", "index.html", "kl.png", "learning_curves.png", "overview.png",
+        "collapse_rates.png", "index.html", "kl.png", "learning_curves.png", "overview.png", "survival.png",
     ]  # fmt: skip
     assert built.overview in built.pictures.values()
     for path in built.pictures.values():
@@ -90,10 +93,101 @@ def test_the_page_says_what_was_compared_and_found(page, built):
 
 def test_there_is_a_chart_of_each_kind_for_each_task(page):
     places = [a["id"] for tag, a in page.elements if a.get("class") == "chart"]
-    assert places == [f"{kind}-{task}" for kind in ("learning", "kl", "rates") for task in (0, 1)]
+    kinds = ("learning", "kl", "tails", "rates", "survival", "timeline", "multiples")
+    expected = [f"{kind}-{task}" for kind in kinds for task in (0, 1)]
+    assert sorted(places) == sorted([*expected, "profile-0"])
     specs = [json.loads(s) for s in page.scripts if "vega-lite/v6" in s and s.startswith("{")]
-    assert len(specs) == 6
-    assert {spec["width"] for spec in specs} == {"container"}
+    assert len(specs) == 15
+    assert {spec.get("width") for spec in specs if "layer" in spec} == {"container"}
+
+
+def test_every_section_of_the_issue_is_there(page):
+    sections = [a["id"] for tag, a in page.elements if tag == "section"]
+    assert sections == [
+        "findings", "summary", "learning", "kl", "collapses", "events", "risk", "together", "multiples", "compared",
+        "method",
+    ]  # fmt: skip
+    linked = {a["href"][1:] for tag, a in page.elements if a.get("href", "").startswith("#")}
+    assert linked <= set(sections)
+
+
+def test_an_event_leads_to_its_incident_and_to_no_other_place(run_writer, tmp_path):
+    """One is kept, one was thrown away since, one points out of the run, one is no name at all."""
+    names = ["incidents/1-kl_spike", "incidents/2-kl_spike", "../../secret", {"x": 1}]
+    events = [
+        {
+            "id": n,
+            "event": "kl_spike",
+            "update": n,
+            "env_steps": n,
+            "value": 9.0 - n,
+            "details": {"incident": name},
+        }
+        for n, name in enumerate(names, 1)
+    ]
+    run = run_writer(
+        tmp_path / "my study" / "runs", updates=[{"update": 1, "env_steps": 9, "kl_mean": 0.1}], events=events
+    )
+    for folder in (run / "incidents" / "1-kl_spike", tmp_path / "my study" / "secret"):
+        folder.mkdir(parents=True)
+        (folder / "incident.json").write_text("{}")
+    built = build(tmp_path / "my study", tmp_path / "out")
+    page = Page(built.page.read_text(encoding="utf-8"))
+    way = "../my%20study/runs/chaos-Lorenz-v0-ppo-s0/incidents/1-kl_spike/"
+    assert [a["href"] for tag, a in page.elements if "incidents" in a.get("href", "")] == [way]
+    assert (built.page.parent / unquote(way) / "incident.json").is_file()
+    spec = next(json.loads(s) for s in page.scripts if '"events of ' in s)
+    column = spec["datasets"]["events of chaos/Lorenz-v0"]["columns"]["incident"]
+    assert unpacked(spec["datasets"]["events of chaos/Lorenz-v0"])[0]["incident"] == way
+    assert "secret" not in json.dumps(column)
+
+
+def test_what_ran_names_the_machine_and_holds_the_whole_config(run_writer, tmp_path):
+    study = tmp_path / "study"
+    run_writer(study / "runs", machine={"platform": "Linux-6.1", "instructions": "AVX2", "torch_threads": 1})
+    config = {"envs": [{"id": "chaos/Lorenz-v0"}], "steps": 77777}
+    (study / "study.json").write_text(json.dumps({"name": "x", "hash": "f00d", "config": config}))
+    text = " ".join(Page(build(study).page.read_text(encoding="utf-8")).words)
+    for words in ("platform Linux-6.1, instructions AVX2", "x (f00d)", '"steps": 77777'):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"a": 1, "b": "x"}, {"a": 2, "b": "x"}, {"a": 3, "b": None}],
+        [{"a": True}, {"a": 1}, {"a": 1.0}, {"a": False}, {"a": 0}],
+        [{"a": n, "b": n % 3, "c": 0.1 * n} for n in range(50)] + [{"a": 1, "d": []}],
+        [{"a": 2**40}, {"a": -(2**40)}, {"a": 0}],
+        [],
+    ],
+)
+def test_packed_rows_come_back_as_they_were(rows):
+    back = unpacked(packed(rows))
+    assert back == [{name: row.get(name) for name in back[0]} for row in rows] if rows else back == []
+    assert [[type(v) for v in row.values()] for row in back] == [
+        [type(row.get(name)) for name in back[0]] for row in rows
+    ]
+
+
+def test_a_thousand_updates_pack_into_three_numbers_and_a_word():
+    rows = [{"run": "ppo-s0", "update": n} for n in range(1, 1001)]
+    assert packed(rows)["columns"] == {"run": {"runs": [["ppo-s0", 1000]]}, "update": {"steps": [[1, 1000]]}}
+
+
+def unpacked(found):
+    """What page.js does, in Python."""
+    rows = [{} for _ in range(found["n"])]
+    for name, column in found["columns"].items():
+        if isinstance(column, list):
+            values = column
+        else:
+            values = [v for v, count in column.get("runs", column.get("steps")) for _ in range(count)]
+            if "steps" in column:
+                values = list(accumulate(values))
+        for row, value in zip(rows, values, strict=True):
+            row[name] = value
+    return rows
 
 
 def test_the_most_severe_events_come_first(page):
@@ -154,7 +248,7 @@ def test_building_again_replaces_its_files_and_touches_nothing_else(run_writer, 
     assert second.page.read_bytes() == content, "the same runs give the same page"
     assert (tmp_path / "report" / "notes.txt").read_text() == "mine"
     assert sorted(os.listdir(tmp_path)) == ["report", "runs"]
-    assert len(os.listdir(tmp_path / "report")) == 6, "no leftover temporary file"
+    assert len(os.listdir(tmp_path / "report")) == 7, "no leftover temporary file"
     assert {p: p.read_bytes() for p in run.iterdir()} == before
 
 
@@ -181,7 +275,13 @@ def test_a_study_without_runs_is_one_clear_sentence(tmp_path):
 def test_the_document_is_plain_json(built):
     text = json.dumps(document(built), allow_nan=False)
     told = json.loads(text)
-    assert {"page", "overview", "arms", "findings", "runs"} <= set(told)
+    assert {"page", "overview", "arms", "verdict", "findings", "survival", "risk", "scores", "runs"} <= set(
+        told
+    )
+    alive = next(
+        one for one in told["survival"] if (one["task"], one["agent"]) == ("Pendulum-v1", "ppo-noclip")
+    )
+    assert (alive["runs"], alive["collapsed"], alive["alive"][-1]) == (3, 3, 0.0)
     assert len(told["runs"]) == 18
     arm = next(a for a in told["arms"] if a["agent"] == "ppo-noclip")
     assert arm["collapse_interval"] == [pytest.approx(0.292, abs=1e-3), 1.0]

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 
 from rl_lab.report import findings, summarise
+from rl_lab.report.findings import question, verdict
+from rl_lab.report.outcomes import holm
 from rl_lab.report.statistics import Interval, exact_interval
 from rl_lab.report.words import amount, enumeration, percent, span
 from rl_lab.study.store import find_runs
@@ -171,3 +173,36 @@ def test_words():
         "100 %",
     ]
     assert span(Interval(-35.2, 1.0)) == "[−35.2, 1.00]"
+
+
+def test_the_verdict_counts_tasks_in_which_the_sides_part(arms):
+    """Pendulum: KL above and return below in all runs; on a second task nothing parts."""
+    same = [
+        replace(
+            arm, task="other", kl_mean_peaks=(0.02, 0.03, 0.04), final_returns=(-3.0, -2.0, -1.0), collapsed=0
+        )
+        for arm in arms
+    ]
+    assert verdict([*arms, *same]) == (
+        "In peak KL every run without a trust region lies above every run with one in 1 of 2 tasks. In final return"
+        " every run with one lies above every run without in 1 of 2 tasks, below in 0. Collapsed: 3 of 6 runs without"
+        " one, 0 of 12 runs with one."
+    )
+    fenced = [arm for arm in arms if arm.fenced]
+    assert verdict(fenced) == "Collapsed over all tasks: 0 of 3 runs of ppo and 0 of 3 runs of trpo."
+
+
+def test_a_study_asks_in_its_own_words_or_in_those_of_its_arms(arms):
+    assert question({"question": " Who wins? "}, arms) == "Who wins?"
+    asked = question({}, arms)
+    assert asked.endswith("3 arms on 1 task: without one ppo-noclip; with one ppo and trpo.")
+    assert "trust region" not in question({}, [arm for arm in arms if arm.fenced])
+
+
+@pytest.mark.parametrize(
+    ("raw", "held"),
+    [([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]), ([0.5, 0.9], [1.0, 1.0]), ([0.2], [0.2]), ([], [])],
+)
+def test_holm(raw, held):
+    """Worked by hand: 3 x 0.01; 2 x 0.03; max(0.06, 0.04)."""
+    assert holm(raw) == pytest.approx(held)
