@@ -70,7 +70,9 @@ def test_trust_regions_is_a_part_of_every_rule():
     known = {run.run_id: run for run in all_of_them.runs()}
     for run in few.runs():
         assert run.deciding() == known[run.run_id].deciding()
-    assert {run.steps / (run.agent.settings["n_envs"] * run.agent.settings["n_steps"]) for run in few.runs()} == {40}
+    assert {
+        run.steps / (run.agent.settings["n_envs"] * run.agent.settings["n_steps"]) for run in few.runs()
+    } == {40}
 
 
 def test_the_stock_and_ours_have_the_same_settings_where_both_have_one():
