@@ -116,6 +116,23 @@ class VectorEnvAdapter(VecEnv):
             "t": round(time.time() - self._began, 6),
         }
 
+    def get_state(self) -> dict[str, Any]:
+        """What the future depends on, as plain values: the vector environment's own, and the episodes so far.
+
+        AttributeError: the vector environment does not give its state.
+        """
+        inner: Any = self.venv.unwrapped
+        return {
+            "venv": inner.get_state(), "returns": self._returns.tolist(), "lengths": self._lengths.tolist()
+        }  # fmt: skip
+
+    def set_state(self, saved: Mapping[str, Any]) -> None:
+        """Go back to what get_state() returned, to the last bit."""
+        inner: Any = self.venv.unwrapped
+        inner.set_state(saved["venv"])
+        self._returns[:] = saved["returns"]
+        self._lengths[:] = saved["lengths"]
+
     def close(self) -> None:
         """Close the vector environment."""
         self.venv.close()

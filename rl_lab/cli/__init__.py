@@ -9,7 +9,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from rl_lab.cli import catalogue, diff, doctor, probe, replay, work
+from rl_lab.cli import catalogue, diff, doctor, probe, replay, resume, work
 from rl_lab.errors import UserError
 
 WRONG_INPUT, FAILED, INTERRUPTED = 2, 3, 130
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command()(work.train)
 app.command()(work.study)
 app.command("run-one")(work.run_one)
+app.command()(resume.resume)
 app.command()(work.report)
 app.command()(diff.diff)
 app.command()(replay.replay)

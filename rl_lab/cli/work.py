@@ -61,6 +61,13 @@ def train(
             '"{name: rollback, factor: 0.3}"; repeatable, they act in this order. Default: alert.'
         ),
     ] = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            help="Updates from one checkpoint to the next; default: every 10 s, or 100 times what one takes.",
+            min=1,
+        ),
+    ] = None,
     wandb: WandbOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
@@ -79,7 +86,8 @@ def train(
     arm = read_agent(agent)
     arm = replace(arm, settings={**arm.settings, **check_settings(arm.name, own, "--set ")})
     task = Env(env, env, of_task, steps)
-    plan = plan_run(task, arm, seed, steps, {}, _read_watch(level, guard))
+    watch = replace(_read_watch(level, guard), checkpoint_every=checkpoint_every)
+    plan = plan_run(task, arm, seed, steps, {}, watch)
     if out is not None:
         refuse_existing(out)
     return carry_out(plan, out, mode, strict=strict, as_json=as_json)

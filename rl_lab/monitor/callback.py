@@ -67,6 +67,7 @@ class DivergenceMonitor(BaseCallback):
         every: environment steps from one record of an off-policy algorithm to the next.
         incidents: how many of the updates behind events are kept so that `rl-lab replay` can do them again, by number,
             size on the disk and memory (rl_lab.monitor.record.incident.Bounds); None: none. Off-policy there are none.
+        before: what `state` returned of the run in `out`, which goes on; None: a new run begins.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class DivergenceMonitor(BaseCallback):
         manifest: Mapping[str, Any] | None = None,
         every: int = 1000,
         incidents: Bounds | None = KEPT,
+        before: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if wandb not in (None, True, False, "online", "offline"):
@@ -96,6 +98,7 @@ class DivergenceMonitor(BaseCallback):
         self._say = say
         self._manifest = dict(manifest or {})
         self._incidents = incidents
+        self._before = before
         self._observer: Observer | None = None
         self._pending: Pending | None = None
         self._on_policy: Watching | None = None
@@ -125,6 +128,25 @@ class DivergenceMonitor(BaseCallback):
     def last_row(self) -> Mapping[str, Any] | None:
         """The record of the last update."""
         return self._observer.last_row if self._observer is not None else None
+
+    def state(self) -> dict[str, Any]:
+        """What the records to come depend on, to be asked between an update and the rollout after it.
+
+        TypeError: the algorithm is off-policy, whose replay buffer nobody keeps.
+        """
+        if self._on_policy is None or self._brake is None:
+            raise TypeError("an off-policy algorithm has no state that could be kept")
+        self._observed.recorder.sync()
+        return {
+            "observer": self._observed.state(),
+            "watching": self._on_policy.state(),
+            "share": self._brake.share,
+            "environment_broke": self.environment_broke,
+        }
+
+    def note(self, **entries: Any) -> None:
+        """Write entries of the manifest."""
+        self._observed.recorder.note(**entries)
 
     @property
     def _observed(self) -> Observer:
@@ -236,7 +258,8 @@ class DivergenceMonitor(BaseCallback):
             Watched(self.model, self._level) if isinstance(self.model, OffPolicyAlgorithm) else None
         )
         self._on_policy = Watching(self.model, self._level) if self._off_policy is None else None
-        self.environment_broke = None
+        before, self._before = self._before, None
+        self.environment_broke = before["environment_broke"] if before else None
         monitored = is_vecenv_wrapped(self.training_env, VecMonitor) or any(
             self.training_env.env_is_wrapped(Monitor)
         )
@@ -245,13 +268,17 @@ class DivergenceMonitor(BaseCallback):
             self._out,
             {**described, **provenance.identity(self.model), **self._manifest},
             returns=EpisodeReturns(self.training_env.num_envs, monitored=monitored),
-            random=self._measure_random(),
+            random=self._measure_random() if before is None else None,
             level=self._level,
             guards=self._guards,
             wandb=self._wandb,
             say=self._say,
             incidents=self._incidents,
+            before=before["observer"] if before else None,
         )
+        if before is not None and self._on_policy is not None:
+            self._on_policy.go_on_from(before["watching"])
+            self._brake.go_on_from(before["share"])
         atexit.register(_abandoned, weakref.ref(self))  # after wandb's own hook, so that it runs before
 
     def _measure_random(self) -> dict[str, Any] | None:

@@ -112,6 +112,14 @@ class Guard(ABC):
         """A run begins; what was remembered of another is over."""
         self.done = 0
 
+    def state(self) -> dict[str, Any]:
+        """What it remembers of this run, as plain values: its settings are no part of it."""
+        return {"done": self.done}
+
+    def go_on_from(self, state: Mapping[str, Any], run: Path) -> None:
+        """The run in this directory goes on in another process, from what `state` returned there."""
+        self.done = state["done"]
+
     @abstractmethod
     def act(self, event: Event, update: Update | None, hand: Hand) -> Finding | None:
         """Do it, and say what was done and what it cost; None: there was nothing to do."""

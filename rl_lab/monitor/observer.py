@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rl_lab.monitor.act.guarding import Guarding
 from rl_lab.monitor.act.hands import Onlooker
 from rl_lab.monitor.detect.precursors import precursors_of
@@ -17,6 +19,7 @@ from rl_lab.monitor.guard import Guard, Hand, new_guards
 from rl_lab.monitor.measure import digest
 from rl_lab.monitor.measure.course import Courses
 from rl_lab.monitor.measure.paid import Paid, paid_of
+from rl_lab.monitor.measure.parts import CHAIN
 from rl_lab.monitor.measure.returns import EpisodeReturns, Mean, mean_of
 from rl_lab.monitor.measure.update import Update, measure
 from rl_lab.monitor.measure.visited import Visits
@@ -29,6 +32,12 @@ from rl_lab.monitor.record.wandb_run import Wish
 
 FIRST_EPISODES = 5
 """Episodes that stand in for a random policy where none could be run: an untrained policy is close to one."""
+
+STATE = (
+    "returns", "updates", "env_steps", "nonfinite", "_nonfinite_at", "stopped", "_random", "_taken_back", "_visits",
+    "_courses",
+)  # fmt: skip
+"""Attributes of an observer that change from update to update, as they are."""
 
 
 class Observer:
@@ -43,6 +52,7 @@ class Observer:
         guards: what to do about events, by name or made by the user.
         wandb, say: as of DivergenceMonitor.
         incidents: how many of the updates that can be done again are kept; None: none.
+        before: what `state` returned, of the run in `out` that goes on; None: a new one begins.
     """
 
     def __init__(
@@ -57,6 +67,7 @@ class Observer:
         wandb: Wish = None,
         say: Callable[[str], None] | None = None,
         incidents: Bounds | None = None,
+        before: Mapping[str, Any] | None = None,
     ) -> None:
         self.level = level
         self.returns = returns
@@ -86,11 +97,47 @@ class Observer:
             "started": provenance.now(),
             "random_return": self._random,
         }
-        self.recorder = Recorder(out, described, wandb, say)
+        self.recorder = Recorder(out, described, wandb, say, before["recorder"] if before else None)
         self._incidents = Incidents(
             self.recorder.path, _run(self.recorder.path, described), incidents, self.recorder.say
         )
         self._guarding = Guarding(watchmen, self._announce_guard, self.recorder.say)
+        if before is not None:
+            self._go_on_from(before)
+
+    def state(self) -> dict[str, Any]:
+        """What the records of the next updates depend on, between an update and the rollout after it.
+
+        Not the updates that incidents remember: they may be larger than everything else together, and without them
+        only the incident of a collapse that has begun before may be missing. The history is in updates.jsonl.
+        """
+        return {
+            **{name: getattr(self, name) for name in STATE},
+            "seconds": time.perf_counter() - self._clock,
+            "chain": self._digests.chain,
+            "history": [row["update"] for row in self._history],
+            "detectors": {one.name: one for one in self._detectors},
+            "guarding": self._guarding.state(),
+            "incidents": self._incidents.state(),
+            "recorder": self.recorder.state(),
+        }
+
+    def _go_on_from(self, before: Mapping[str, Any]) -> None:
+        """ValueError: it is of another version, with other detectors or guards."""
+        for name in STATE:
+            setattr(self, name, before[name])
+        self._clock = time.perf_counter() - before["seconds"]
+        self._digests.chain = before["chain"]
+        rows = {row.get("update"): row for row in self.recorder.rows()}
+        self._history.extend(rows[update] for update in before["history"])
+        self.last_row = rows.get(self.updates)
+        for place, fresh in enumerate(self._detectors):
+            kept = before["detectors"].get(fresh.name)
+            if type(kept) is not type(fresh) or not vars(fresh).keys() <= vars(kept).keys():
+                raise ValueError(f"the detector {fresh.name} was another one then")
+            self._detectors[place] = kept
+        self._guarding.go_on_from(before["guarding"], self.recorder.path)
+        self._incidents.go_on_from(before["incidents"])
 
     def conclude(
         self,
@@ -116,6 +163,7 @@ class Observer:
             visited=self._visits.follow(update.rollout),
             course=self._courses.follow(update.rollout),
         )
+        digests = self._digests.columns(update)
         row: dict[str, Any] = {
             "update": self.updates,
             "env_steps": env_steps,
@@ -127,8 +175,11 @@ class Observer:
             **returned,
             # Under the algorithm's own names: they are other quantities than the monitor's.
             **update.logged,
-            **self._digests.columns(update),
+            **digests,
+            CHAIN: self._digests.link(digests),
         }
+        # Numbers as a reader of the record finds them: of numpy's own, float32 would calculate otherwise.
+        row = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
         self.last_row, self._taken_back = row, False
         self.recorder.update(row)
         self._incidents.saw(self.updates, row, scene)

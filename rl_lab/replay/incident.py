@@ -1,7 +1,6 @@
 """An incident as it lies on the disk, read without trusting it: JSON and safetensors, no name imported."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +14,10 @@ from torch import Tensor
 
 from rl_lab.errors import UserError
 from rl_lab.monitor.measure.snapshot import Array
-from rl_lab.monitor.record.incident import FOLDER
+from rl_lab.monitor.record.incident import FOLDER, NAME
 from rl_lab.monitor.record.incident_files import AFTER, BATCH, BEFORE, DOCUMENT, ORDER, SCHEMA
 from rl_lab.monitor.record.run_directory import decode
 
-NAME = re.compile(r"(\d+)-(\w+)")
-"""Number of the event and its name."""
 NEEDED: Mapping[str, type] = {
     "event": dict, "update": int, "algorithm": dict, "optimizers": dict, "generators": dict, "digest": str,
     "machine": dict, "versions": dict,

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast, get_type_hints
 from rl_lab.errors import UserError, did_you_mean
 from rl_lab.study.settings import a_mapping, check_types, refuse_unknown
 
-KEYS = ("level", "guards")
+KEYS = ("level", "guards", "checkpoint_every")
 LevelName = Literal["light", "standard", "full"]
 
 
@@ -18,6 +18,8 @@ class Watch:
     level: LevelName = "standard"
     guards: Sequence[Mapping[str, Any]] = ({"name": "alert"},)
     """Name and settings of each guard, in the order in which they act."""
+    checkpoint_every: int | None = None
+    """Updates from one checkpoint to the next; None: every 10 s, or as seldom as takes 1 % of the time."""
 
     def deciding(self) -> dict[str, Any]:
         """What makes a run another one: the guards that change training, defaults resolved; empty without them."""
@@ -44,7 +46,15 @@ def read_watch(content: Any, where: str) -> Watch:
     return Watch(
         read_level(level, f"{where}.level"),
         tuple(read_guard(guard, f"{where}.guards[{i}]") for i, guard in enumerate(guards)),
+        read_every(given.get("checkpoint_every"), f"{where}.checkpoint_every"),
     )
+
+
+def read_every(updates: Any, where: str) -> int | None:
+    """Updates between two checkpoints; None: the default."""
+    if updates is not None and (not isinstance(updates, int) or isinstance(updates, bool) or updates < 1):
+        raise UserError(f"{where} must be a whole number of updates greater than 0, got {updates!r}")
+    return updates
 
 
 def read_level(level: Any, where: str) -> LevelName:

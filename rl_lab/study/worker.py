@@ -14,8 +14,7 @@ from types import FrameType
 
 from rl_lab.errors import UserError
 from rl_lab.study.execute import execute
-from rl_lab.study.monitor import Watch
-from rl_lab.study.plan import Agent, Env, RunPlan
+from rl_lab.study.resume.checkpoint import plan_of
 
 
 def main() -> int:
@@ -23,8 +22,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_die_with_the_supervisor, daemon=True).start()
     order = json.loads(sys.argv[1])
-    made = {"env": Env, "agent": Agent, "monitor": Watch}
-    plan = RunPlan(**{key: made[key](**v) if key in made else v for key, v in order["plan"].items()})
+    plan = plan_of(order["plan"])
     try:
         execute(
             plan,
@@ -32,6 +30,7 @@ def main() -> int:
             wandb=order["wandb"],
             random_return=order["random_return"],
             study=order["study"],
+            resume=order.get("resume", False),
         )
     except KeyboardInterrupt:
         return 130

@@ -39,13 +39,20 @@ class Brake:
         before, was = self._share, self._settings()
         self._share = max(before * factor, min(least, before))
         self._steer(self._share / before)
-        for name in ("rule",) if hasattr(self._model, "rule") else ("lr_schedule", "target_kl"):
-            own = self._own.setdefault(name, getattr(self._model, name, None))
-            scaled = _scaled(self._model, name, own, self._share)
-            if scaled is not None:
-                setattr(self._model, name, scaled)
+        self._scale()
         told = [f"{name} {was[name]:.3g} -> {now:.3g}" for name, now in self._settings().items()]
         return ", ".join(told) + ("" if self._share < before else " (already the least)")
+
+    @property
+    def share(self) -> float:
+        """What is left of the length of the steps, of 1."""
+        return self._share
+
+    def go_on_from(self, share: float) -> None:
+        """Brake as another process did; a rule that steers its own learning rate has it in its memory."""
+        if share < 1.0:
+            self._share = share
+            self._scale()
 
     def release(self) -> None:
         """Put everything back. What a rule has remembered, like a learning rate that it steers itself, is its own."""
@@ -53,6 +60,13 @@ class Brake:
             if own is not None:
                 setattr(self._model, name, own)
         self._own, self._share = {}, 1.0
+
+    def _scale(self) -> None:
+        for name in ("rule",) if hasattr(self._model, "rule") else ("lr_schedule", "target_kl"):
+            own = self._own.setdefault(name, getattr(self._model, name, None))
+            scaled = _scaled(self._model, name, own, self._share)
+            if scaled is not None:
+                setattr(self._model, name, scaled)
 
     def _steer(self, factor: float) -> None:
         memory, rule = getattr(self._model, "memory", {}), getattr(self._model, "rule", None)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rl_lab.monitor.guard import Saved
+from rl_lab.monitor.record.apart import put_together, take_apart
 
 OPTIMIZER = ".optimizer.safetensors"
 
@@ -38,7 +38,7 @@ def save_checkpoint(
     The optimizers come first: where there is the policy, they are there too.
     """
     tensors: dict[str, Tensor] = {}
-    plain = {place: _taken_apart(state, f"{place}:", tensors) for place, state in optimizers.items()}
+    plain = {place: take_apart(dict(state), tensors, place=place) for place, state in optimizers.items()}
     beside = save_tensors(tensors, path.with_suffix(OPTIMIZER), {"state": json.dumps(plain)})
     saved = save_tensors(policy, path)
     return Saved(saved.files + beside.files, saved.bytes + beside.bytes)
@@ -50,30 +50,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, dict[str, 
     with safe_open(beside, "pt") as file:
         plain = json.loads(file.metadata()["state"])
     tensors = load_file(beside)
+    whole = {place: put_together(state, tensors) for place, state in plain.items()}
+    # JSON made words of the numbers of parameters in files of earlier versions.
     return load_file(path), {
-        place: {
-            "state": {int(number): _put_together(entry, tensors) for number, entry in state["state"].items()},
-            "param_groups": [_put_together(group, tensors) for group in state["param_groups"]],
-        }
-        for place, state in plain.items()
+        place: {**state, "state": {int(number): entry for number, entry in state["state"].items()}}
+        for place, state in whole.items()
     }
-
-
-def _taken_apart(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
-    """The value as JSON, with {"tensor": name} where there is a tensor, which goes under that name into `tensors`."""
-    if isinstance(value, Tensor):
-        tensors[place] = value
-        return {"tensor": place}
-    if isinstance(value, Mapping):
-        return {str(key): _taken_apart(item, f"{place}{key}.", tensors) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_taken_apart(item, f"{place}{i}.", tensors) for i, item in enumerate(value)]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def _put_together(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    if isinstance(value, dict):
-        if set(value) == {"tensor"}:
-            return torch.as_tensor(tensors[value["tensor"]])
-        return {key: _put_together(item, tensors) for key, item in value.items()}
-    return [_put_together(item, tensors) for item in value] if isinstance(value, list) else value

@@ -1,6 +1,8 @@
 """Asks the guards of one run about every event, and lets none of them break the training it guards."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from rl_lab.monitor.event import Event, Finding
 from rl_lab.monitor.guard import Guard, Hand
@@ -35,6 +37,17 @@ class Guarding:
                 for other in self._guards:
                     if other is not guard:
                         self._ask(other, did, update, hand)
+
+    def state(self) -> list[dict[str, Any]]:
+        """What each guard remembers."""
+        return [guard.state() for guard in self._guards]
+
+    def go_on_from(self, states: Sequence[Mapping[str, Any]], run: Path) -> None:
+        """Let each remember what `state` returned, in this run directory. ValueError: these are other guards."""
+        if len(states) != len(self._guards):
+            raise ValueError(f"there were {len(states)} guards, and now there are {len(self._guards)}")
+        for guard, state in zip(self._guards, states, strict=True):
+            guard.go_on_from(state, run)
 
     def forget(self) -> None:
         """The update that guards wait for is never going to be."""

@@ -1,8 +1,10 @@
 """Alert: Weights & Biases tells the people who watch the run."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from annotated_types import Ge
 
@@ -48,6 +50,16 @@ class Alert(Guard):
         """A run begins."""
         super().begin()
         self._kinds: dict[str, _Kind] = {}
+
+    def state(self) -> dict[str, Any]:
+        """How many events of each kind there were; the clock of another process says nothing."""
+        kinds = {name: [kind.count, kind.next, kind.held] for name, kind in self._kinds.items()}
+        return {**super().state(), "kinds": kinds}
+
+    def go_on_from(self, state: Mapping[str, Any], run: Path) -> None:
+        """Go on counting."""
+        super().go_on_from(state, run)
+        self._kinds = {name: _Kind(*counts) for name, counts in state["kinds"].items()}
 
     def wants(self, event: Event) -> bool:
         """Whether it answers this event."""

@@ -1,14 +1,19 @@
 """Checkpoint: the state from before the offending update, to look at or to go on from."""
 
+import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from annotated_types import Ge
 
 from rl_lab.monitor.event import Event, Finding
 from rl_lab.monitor.guard import Guard, Hand, Saved
 from rl_lab.monitor.measure.update import Update
+
+OWN = re.compile(r"(before|at)-\d+(\.optimizer)?\.safetensors")
 
 
 @dataclass(kw_only=True)
@@ -31,6 +36,21 @@ class Checkpoint(Guard):
         super().begin()
         self._kept: list[Saved] = []
         self._last: int | None = None
+
+    def state(self) -> dict[str, Any]:
+        """The names of the files that are kept."""
+        kept = [{"files": [file.name for file in one.files], "bytes": one.bytes} for one in self._kept]
+        return {**super().state(), "kept": kept, "last": self._last}
+
+    def go_on_from(self, state: Mapping[str, Any], run: Path) -> None:
+        """Go on with those files; a name that is none of its own is not one of them, and nobody removes it."""
+        super().go_on_from(state, run)
+        self._last = state["last"]
+        self._kept = [
+            Saved(tuple(run / "checkpoints" / name for name in one["files"]), one["bytes"])
+            for one in state["kept"]
+            if all(OWN.fullmatch(name) for name in one["files"])
+        ]
 
     def act(self, event: Event, update: Update | None, hand: Hand) -> Finding | None:
         """Once for an update, whatever else is found in it."""

@@ -34,12 +34,19 @@ class Series:
 
     def __init__(self) -> None:
         self._left: tuple[Tensor, str] | None = None
+        self.chain: str | None = None
+        """That of the last update; None: there was none."""
 
     def columns(self, update: Update) -> dict[str, str | None]:
         """The digests of an update by column, as measure/parts.py names them; None: there is no such part."""
         given = {name: value for name, value in update.digests.items() if value is not None}
         known = {**_of_rollout(update), **self._of_parameters(update, given), **given}
         return {PREFIX + name: known.get(name) for name in PARTS}
+
+    def link(self, columns: Mapping[str, str | None]) -> str:
+        """Append an update to the chain by its digests: chain_n = H(chain_n-1, columns)."""
+        self.chain = digest(self.chain, columns)
+        return self.chain
 
     def _of_parameters(self, update: Update, given: Mapping[str, str]) -> dict[str, str | None]:
         vectors = {

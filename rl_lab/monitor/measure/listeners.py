@@ -27,7 +27,8 @@ class Listeners:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._clips: bool | None = None
+        self.clips: bool | None = None
+        """Whether clipping shows every gradient; None: no update has told yet."""
         self._attached: tuple[ClipListener | None, GradientRecorder | None, PathRecorder] | None = None
         self._plain = type(model)
         self._heard: Heard | None = None
@@ -41,8 +42,8 @@ class Listeners:
         # Without the value function's own, a path has half the bytes and the same KL.
         acting = [p for name, p in policy.named_parameters() if not is_of_value(name)]
         path = PathRecorder(policy, policy.optimizer, parameters=acting)
-        clips = ClipListener(policy, lambda: path.total) if self._clips is not False else None
-        hooks = GradientRecorder(policy, lambda: path.total) if not self._clips else None
+        clips = ClipListener(policy, lambda: path.total) if self.clips is not False else None
+        hooks = GradientRecorder(policy, lambda: path.total) if not self.clips else None
         self._attached = (clips, hooks, path)
         for listener in self._attached:
             if listener is not None:
@@ -62,8 +63,8 @@ class Listeners:
             by_clip = clips.detach() if clips is not None else None
             by_hook = hooks.detach() if hooks is not None else None
             self._heard = Heard(self._choose(by_clip, by_hook), path)
-            if self._clips and len(self._heard.gradients.norms) < path.total:
-                self._clips = False
+            if self.clips and len(self._heard.gradients.norms) < path.total:
+                self.clips = False
         return self._heard
 
     def _choose(self, by_clip: Gradients | None, by_hook: Gradients | None) -> Gradients:
@@ -73,8 +74,8 @@ class Listeners:
         if by_clip is None:
             return by_hook
         if len(by_hook.norms):  # an update without a gradient says nothing of what is clipped
-            self._clips = np.array_equal(np.isneginf(by_clip.norms), np.isneginf(by_hook.norms))
-        return by_clip if self._clips else by_hook
+            self.clips = np.array_equal(np.isneginf(by_clip.norms), np.isneginf(by_hook.norms))
+        return by_clip if self.clips else by_hook
 
 
 def _ends_listening(plain: type, listeners: Listeners) -> type:

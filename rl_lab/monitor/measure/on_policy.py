@@ -1,6 +1,7 @@
 """On-policy algorithms of stable-baselines3 and sb3-contrib: one update, from the end of its rollout."""
 
 import math
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -59,6 +60,18 @@ class Watching:
         self._model, self._level = model, level
         self._listeners = Listeners(model) if level >= Level.STANDARD else None
         self._held_out: HeldOut | None = None
+
+    def state(self) -> dict[str, Any]:
+        """What the updates to come share with those so far."""
+        held_out = self._held_out.states if self._held_out is not None else None
+        clips = self._listeners.clips if self._listeners is not None else None
+        return {"held_out": held_out, "clips": clips}
+
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        """Share what `state` returned in another process."""
+        self._held_out = HeldOut(state["held_out"]) if state["held_out"] is not None else None
+        if self._listeners is not None:
+            self._listeners.clips = state["clips"]
 
     def begin(self) -> "Pending":
         """The rollout is complete: an update begins. The first one's states are held out of all others."""

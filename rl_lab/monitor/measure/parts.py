@@ -2,6 +2,9 @@
 
 PREFIX = "digest_"
 """The column of a part is digest_<part>."""
+CHAIN = "digest_chain"
+"""The column of the chain, chain_n = H(chain_n-1, digests of all parts of update n): two runs with the same one have
+had the same updates, all of them."""
 
 PARTS = {
     "before": "the policy's parameters and buffers before the update",

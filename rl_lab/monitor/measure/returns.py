@@ -76,6 +76,10 @@ class EpisodeReturns:
                 self.ended(Episode(float(self._running[index]), int(self._steps[index])))
             self._running[index], self._steps[index] = 0.0, 0
 
+    def begin_anew(self) -> None:
+        """All environments begin new episodes; those that were cut off have never been."""
+        self._running[:], self._steps[:] = 0.0, 0
+
     def take(self) -> list[Episode]:
         """The episodes that ended since the last call."""
         fresh, self.fresh = self.fresh, []

@@ -72,7 +72,7 @@ def take(model: Any) -> Snapshot:
         optimizers={name: _copied(o.state_dict()) for name, o in _optimizers(model).items()},
         memory=dict(getattr(model, "memory", {})),
         buffer=_arrays(model.rollout_buffer),
-        generators=_generators(model),
+        generators=generators_of(model),
         progress_remaining=_progress(model),
         normalizer=_normalizer(model),
     )
@@ -93,7 +93,8 @@ def parameters_of(model: Any) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.policy.state_dict().items()}
 
 
-def _generators(model: Any) -> Generators:
+def generators_of(model: Any) -> Generators:
+    """Copies of the states of all generators that an update may draw from."""
     own, device = getattr(model, "minibatch_rng", None), torch.device(model.device)
     return Generators(
         random.getstate(),
@@ -102,6 +103,18 @@ def _generators(model: Any) -> Generators:
         dict(own.get_state(legacy=False)) if own is not None else None,
         torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     )
+
+
+def set_generators(model: Any, saved: Generators) -> None:
+    """Let them all go on from these states; one that the algorithm has not is left out."""
+    own, device = getattr(model, "minibatch_rng", None), torch.device(model.device)
+    random.setstate(saved.python)
+    np.random.set_state(saved.numpy)
+    torch.set_rng_state(saved.torch)
+    if own is not None and saved.minibatch is not None:
+        own.set_state(saved.minibatch)
+    if device.type == "cuda" and saved.cuda is not None:
+        torch.cuda.set_rng_state(saved.cuda, device)
 
 
 def _progress(model: Any) -> float:

@@ -13,6 +13,7 @@ et al., arXiv:1502.05477, theorem 1).
 
 import math
 import os
+import re
 import shutil
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,8 @@ from rl_lab.monitor.event import Finding
 from rl_lab.monitor.record.incident_files import Scene, write_incident
 
 FOLDER = "incidents"
+NAME = re.compile(r"(\d+)-(\w+)")
+"""Number of the event and its name."""
 UNFINISHED = ".unfinished-"
 """How the name of a directory begins that is being written, or was when its writer was killed."""
 KINDS = ("kl_spike", "nonfinite", "performance_collapse")
@@ -98,6 +101,21 @@ class Incidents:
         self._owed: tuple[int, Finding, int] | None = None
         """A NaN that an environment returned, and the update that is going to learn from it."""
         self._complained = False
+
+    def state(self) -> dict[str, Any]:
+        """What is kept on the disk; the updates that are remembered are no part of it."""
+        return {
+            "kept": [vars(one) for one in self._kept],
+            "firsts": dict(self._firsts),
+            "bad": list(self._bad),
+            "complained": self._complained,
+        }
+
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        """Go on with those; a name that is no incident's is not one of them, and nobody throws it away."""
+        self._kept = [Kept(**one) for one in state["kept"] if NAME.fullmatch(one["name"])]
+        self._firsts = {kind: name for kind, name in state["firsts"].items() if NAME.fullmatch(name)}
+        self._bad, self._complained = list(state["bad"]), state["complained"]
 
     def saw(self, update: int, row: Mapping[str, Any], scene: Scene | None) -> None:
         """An update is over; remember it, as far as there is memory."""

@@ -11,7 +11,13 @@ from typing import Any
 from rl_lab.monitor.detect.precursors import Precursor
 from rl_lab.monitor.event import Event, Finding
 from rl_lab.monitor.record import provenance
-from rl_lab.monitor.record.run_directory import RunDirectoryError, RunWriter, process_identity, untaken
+from rl_lab.monitor.record.run_directory import (
+    RunDirectoryError,
+    RunWriter,
+    process_identity,
+    read_run,
+    untaken,
+)
 from rl_lab.monitor.record.wandb_run import WandbRun, Wish, open_run
 
 
@@ -19,24 +25,37 @@ class Recorder:
     """Records one run, from its manifest to how it ended."""
 
     def __init__(
-        self, path: Path | None, described: Mapping[str, Any], wandb: Wish, say: Callable[[str], None] | None
+        self,
+        path: Path | None,
+        described: Mapping[str, Any],
+        wandb: Wish,
+        say: Callable[[str], None] | None,
+        before: Mapping[str, Any] | None = None,
     ) -> None:
+        """`before`: what `state` returned, of the run at the path that goes on; None: a new one begins."""
         self._say = say or _print
         self._complained = False
         self._wandb_wish: Wish = wandb
         self._wandb: WandbRun | None = None
-        self.events: dict[str, int] = {}
+        self.events: dict[str, int] = dict(before["events"]) if before else {}
+        begins = {
+            "status": "running",
+            "reason": None,
+            "ended": None,
+            "process": process_identity(os.getpid()),
+            "return_final": None,
+        }
+        if before is not None and path is not None:
+            self._writer = RunWriter(path, begins, goes_on=True)
+            self._begin_wandb(before["wandb"])
+            return
         self._writer = _open_writer(
             path,
             {
                 **described,
-                "status": "running",
-                "reason": None,
-                "ended": None,
-                "process": process_identity(os.getpid()),
+                **begins,
                 "git": provenance.git(),
                 "versions": provenance.versions(),
-                "return_final": None,
                 "updates": 0,
                 "env_steps": 0,
                 "events": {},
@@ -44,6 +63,22 @@ class Recorder:
             },
         )
         self._begin_wandb()
+
+    def state(self) -> dict[str, Any]:
+        """What has been counted so far."""
+        return {
+            "events": dict(self.events),
+            "wandb": self._wandb.counts() if self._wandb is not None else None,
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The updates that are on the disk."""
+        return read_run(self.path).updates
+
+    def sync(self) -> None:
+        """Wait until the disk has all lines."""
+        with self._whatever_the_disk_does():
+            self._writer.sync()
 
     def say(self, text: str) -> None:
         """One line of text for people; that nobody can be told, as through a closed pipe, stops no training."""
@@ -122,9 +157,11 @@ class Recorder:
             self._wandb.finish(status, {} if returned is None else {"return_final": returned})
         self.say(f"{status}: {final.get('updates')} updates in {self.path}")
 
-    def _begin_wandb(self) -> None:
+    def _begin_wandb(self, counts: Mapping[str, Any] | None = None) -> None:
         self._wandb = open_run(self._wandb_wish, self._writer.path, self._writer.manifest, self._wandb)
         if self._wandb is not None:
+            if counts is not None:
+                self._wandb.go_on_from(counts)
             self.note(wandb=self._wandb.describe(self.path))
 
     @contextmanager

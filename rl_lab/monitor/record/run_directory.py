@@ -4,7 +4,8 @@ manifest.json   what ran, with which settings and versions, and how it ended
 updates.jsonl   one line an update
 events.jsonl    one line an event, on disk before training goes on
 checkpoints/    final.safetensors, the policy; before-<update>.safetensors, what the guard `checkpoint` kept, and of
-                an off-policy algorithm at-<update>.safetensors
+                an off-policy algorithm at-<update>.safetensors; update-<n>.safetensors, from which a run goes on
+set_aside/<k>/  what a process had still written after the checkpoint from which another one went on
 incidents/      <number of the event>-<event>/, an update that `rl-lab replay` can do again (see incident_files)
 wandb/          the W&B run's own files, if the lab started one
 """
@@ -105,17 +106,23 @@ def _umask() -> int:
 
 
 class RunWriter:
-    """Writes one run directory; refuses one that already holds a run."""
+    """Writes one run directory; refuses one that already holds a run, unless that one `goes_on`."""
 
-    def __init__(self, path: Path, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, manifest: Mapping[str, Any], *, goes_on: bool = False) -> None:
         self.path = path = path.absolute()  # the program may change its working directory
         self._torn: set[str] = set()
         """Files of lines that may end in the middle of one, because writing it failed."""
-        refuse_existing(path)
+        self.manifest: dict[str, Any] = read_run(path).manifest if goes_on else {"schema": SCHEMA}
+        if not goes_on:
+            refuse_existing(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self.manifest: dict[str, Any] = {"schema": SCHEMA, **manifest}
-            write_json_once(path / "manifest.json", self.manifest)  # of two processes, one gets the directory
+            if goes_on:
+                self.save_manifest(**manifest)
+            else:
+                self.manifest.update(manifest)
+                # Of two processes, one gets the directory.
+                write_json_once(path / "manifest.json", self.manifest)
             self.reopen()
         except FileExistsError as error:
             raise RunDirectoryError(
@@ -139,6 +146,11 @@ class RunWriter:
         self._append(self._events, row)
         os.fsync(self._events.fileno())
 
+    def sync(self) -> None:
+        """Wait until the disk has all lines: what follows speaks of them."""
+        for file in (self._updates, self._events):
+            os.fsync(file.fileno())
+
     def save_manifest(self, **changes: Any) -> None:
         """Merge the changes into the manifest and replace the file."""
         self.manifest.update(changes)
@@ -149,8 +161,7 @@ class RunWriter:
         with ExitStack() as closed_anyway:
             for file in (self._updates, self._events):
                 closed_anyway.enter_context(file)
-            for file in (self._updates, self._events):
-                os.fsync(file.fileno())
+            self.sync()
 
     def _append(self, file: TextIO, row: Mapping[str, Any]) -> None:
         line = json.dumps(encode(row), allow_nan=False) + "\n"

@@ -143,7 +143,7 @@ class WandbRun:
         env, agent = _task(manifest), manifest["agent"]["label"]
         arguments: dict[str, Any] = {
             "project": os.environ.get("WANDB_PROJECT", PROJECT),
-            "id": before._run.id if before else _run_id(manifest),
+            "id": before._run.id if before else _own_id(manifest) or _run_id(manifest),
             "resume": "allow",
             "name": manifest["run_id"],
             "group": f"{env} {agent}",
@@ -171,6 +171,14 @@ class WandbRun:
             print(f"rl-lab: W&B is not reachable ({_first_line(error)}); logging offline", file=sys.stderr)
             run = wandb.init(**arguments, mode="offline", settings=settings)
         return cls(run, owned=True, before=before, variables=variables)
+
+    def counts(self) -> dict[str, Any]:
+        """What the summary is going to say of all updates so far."""
+        return {"largest": dict(self._largest), "nonfinite": self._nonfinite}
+
+    def go_on_from(self, counts: Mapping[str, Any]) -> None:
+        """Count on from what `counts` returned in another process."""
+        self._largest, self._nonfinite = dict(counts["largest"]), counts["nonfinite"]
 
     def describe(self, directory: Path) -> dict[str, Any]:
         """Where the run is: {"mode", "id", "dir", "url"}; mode is `yours` for a run the user started.
@@ -262,6 +270,12 @@ def _is_shown(key: str, value: Any) -> bool:
     if isinstance(value, str):
         return len(value) <= WORD and not key.startswith("digest")
     return value is not None and not isinstance(value, list | tuple | Mapping)
+
+
+def _own_id(manifest: Mapping[str, Any]) -> str | None:
+    """Of a run that goes on, the id under which its earlier part lies in W&B; None: there is no such part of ours."""
+    told = manifest.get("wandb") or {}
+    return str(told["id"]) if told.get("mode") in ("online", "offline") else None
 
 
 def _run_id(manifest: Mapping[str, Any]) -> str:

@@ -64,7 +64,7 @@ def test_a_directory_with_other_guards_is_refused_and_one_with_another_level_goe
 
 MISTAKES = {
     "monitor must be a mapping of settings, got ['full']": ["full"],
-    "monitor.guard is not a key of monitor. Did you mean guards? (monitor has: level, guards)": {
+    "monitor.guard is not a key of monitor. Did you mean guards? (monitor has: level, guards, checkpoint_every)": {
         "guard": ["stop"]
     },
     "monitor.level must be one of light, standard, full, got 'ful'. Did you mean full?": {"level": "ful"},
