@@ -81,6 +81,7 @@
     try {
       const result = await vegaEmbed(place, spec, {
         renderer: "svg",
+        logLevel: 1, // errors: a chart whose arms are all switched off warns that it has no extent
         config: theme,
         patch: legends,
         tooltip: { theme: theme === themes.dark ? "dark" : "light" },
