@@ -142,7 +142,6 @@ def _study(
 def _planned(directory: Path, document: dict[str, Any]) -> "tuple[Study, str]":
     """The study from its own YAML, as long as that still says the same."""
     from rl_lab.study import config as configs
-    from rl_lab.study.yaml import read_mapping
 
     file = Path(str(document.get("file")))
     if not file.is_file():
@@ -150,10 +149,10 @@ def _planned(directory: Path, document: dict[str, Any]) -> "tuple[Study, str]":
             f"{directory} was made from {file}, which is not there; `rl-lab study YAML --out {directory}` goes on "
             "with a copy of it"
         )
-    planned = configs.read_study(read_mapping(file), str(document.get("name")), str(file))
+    planned = configs.open_study(file)
     if planned.hash() != document.get("hash"):
         raise UserError(
-            f"{file} has changed since {directory} was made from it; nothing was changed. Put it back, or run it "
-            "as it is now with another --out"
+            f"{file} has changed since {directory} was made from it, or --set was used then; nothing was changed. Put it "
+            f"back, or start the study as before: rl-lab study {file} --set ... --out {directory}"
         )
     return planned, str(file)
