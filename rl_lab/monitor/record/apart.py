@@ -88,9 +88,10 @@ def take_apart(value: Any, tensors: dict[str, Tensor], known: Known = NOBODY, pl
         return {"!random_state": part(value.get_state(legacy=False), "state")}
     if kind is random.Random:
         return {"!random": part(value.getstate(), "state")}
-    if known.get(kind.__name__) is kind:
+    name: str = kind.__name__
+    if known.get(name) is kind:
         inside = list(value) if isinstance(value, tuple) else vars(value)
-        return {"!object": kind.__name__, "state": part(inside, kind.__name__)}
+        return {"!object": name, "state": part(inside, name)}
     raise UnstorableError(f"{place or 'the state'} is a {kind.__module__}.{kind.__qualname__}")
 
 

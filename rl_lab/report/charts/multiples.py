@@ -1,5 +1,7 @@
 """Small multiples: one little panel an arm, its single runs against the middles of all the others."""
 
+from typing import Any
+
 import altair as alt
 
 from rl_lab.report.charts.encoding import DIVERGED, SHAPES, Colours, Drawing, Sheet, colour, tips
@@ -49,5 +51,6 @@ def run_multiples(panel: Panel, colours: Colours) -> Drawing:
 
 
 def _row(row: Row, kind: str, value: float) -> Row:
-    kept = {key: row[key] for key in ("agent", "seed", "run", "env_steps") if key in row}
+    columns: tuple[str, ...] = ("agent", "seed", "run", "env_steps")
+    kept: dict[str, Any] = {key: row[key] for key in columns if key in row}
     return {**kept, "kind": kind, "value": value}

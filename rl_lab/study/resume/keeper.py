@@ -80,7 +80,7 @@ class Keeper:
 
     def _content(self, update: int) -> tuple[dict[str, Any], dict[str, Any]]:
         whole = not self._cannot_keep_envs()
-        state = {
+        state: dict[str, Any] = {
             "model": learner.state_of(self._model),
             "envs": worlds.state_of(self._model.env, whole=whole),
             "monitor": self._monitor.state(),
