@@ -152,7 +152,7 @@ def _planned(directory: Path, document: dict[str, Any]) -> "tuple[Study, str]":
     planned = configs.open_study(file)
     if planned.hash() != document.get("hash"):
         raise UserError(
-            f"{file} has changed since {directory} was made from it, or --set was used then; nothing was changed. Put it "
-            f"back, or start the study as before: rl-lab study {file} --set ... --out {directory}"
+            f"{file} has changed since {directory} was made from it, or --set was used then; nothing was changed. Put "
+            f"it back, or start the study as before: rl-lab study {file} --set ... --out {directory}"
         )
     return planned, str(file)
