@@ -63,6 +63,9 @@ class EpisodeReturns:
         """Account for one step of all environments."""
         self._running += rewards
         self._steps += 1
+        if not np.count_nonzero(dones):
+            self.payments.step(rewards, dones)
+            return
         ended = np.flatnonzero(dones).tolist()
         # As a rule nothing is paid because the time is up: such a step is like any other.
         cut = [index for index in ended if infos[index].get("TimeLimit.truncated")]
