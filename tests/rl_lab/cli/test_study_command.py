@@ -147,10 +147,13 @@ def process_of(run):
 
 def test_a_study_killed_with_kill_9_continues_where_it_stood(start, say, tmp_path):
     """The supervisor dies in mid-study: its workers stop, a second start repeats no finished run."""
-    config, out = write(tmp_path, steps=30_000, agents="ppo", seeds=2), tmp_path / "out"
+    config, out = write(tmp_path, steps=10_000, agents="ppo", seeds=2), tmp_path / "out"
     process = start(config, out, jobs=1)
     wait_for(lambda: at_work(out) and any(run.status == "done" for run in runs_of(out)))
+    worker = process_of(at_work(out)[0])
+    os.kill(worker, signal.SIGSTOP)  # or it might be done before the signal comes
     process.send_signal(signal.SIGKILL)
+    os.kill(worker, signal.SIGCONT)
     process.communicate()
     (finished,) = [run.path for run in runs_of(out) if run.manifest["status"] == "done"]
     before = files(finished)

@@ -159,7 +159,7 @@ def test_a_path_of_one_machine_stays_there(folder):
 def test_the_report_command_writes_the_table_and_tells_the_contrasts(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     markdown = folder / "docs" / "learning.md"
-    assert work.report(folder, markdown=markdown, as_json=True) == 0
+    assert work.report([folder], markdown=markdown, as_json=True) == 0
     assert markdown.read_text() == learning_table(
         gather(folder), f"rl-lab report {folder} --markdown {markdown}"
     )
@@ -170,13 +170,13 @@ def test_the_report_command_writes_the_table_and_tells_the_contrasts(folder, mon
 
 def test_the_report_command_writes_its_own_table_again_and_nothing_else(folder, capsys):
     markdown = folder / "learning.md"
-    assert work.report(folder, markdown=markdown, as_json=True) == 0
+    assert work.report([folder], markdown=markdown, as_json=True) == 0
     first = markdown.read_text()
     record = json.loads((folder / "study.json").read_text())
     (folder / "study.json").write_text(json.dumps({**record, "name": "another"}))
     link = folder / "link.md"
     link.symlink_to(markdown)
-    assert work.report(folder, markdown=link, as_json=True) == 0
+    assert work.report([folder], markdown=link, as_json=True) == 0
     assert link.is_symlink()
     assert markdown.read_text() != first
     assert sorted(path.name for path in folder.iterdir()) == [
