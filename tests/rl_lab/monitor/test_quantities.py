@@ -395,6 +395,12 @@ def test_jumps_between_episodes_and_of_few_environments_do_not_count():
     assert measured(Update(course=following(begun, starts=everywhere))) < 1.1
     assert measured(Update(course=following(begun, starts=everywhere[:-4]))) > 10, "four say it"
     assert measured(Update(course=following(begun, starts=everywhere[:-3]))) < 1.1
+    beside = states.copy()
+    beside[20:, :12] += 50
+    beside[22:] += 9
+    assert measured(Update(course=following(beside, starts=everywhere[:12]))) > 10, (
+        "a reset beside it hides nothing"
+    )
     some = states.copy()
     some[20:, :4] += 50
     assert measured(Update(course=following(some))) < 1.1, "twelve of sixteen saw nothing"
