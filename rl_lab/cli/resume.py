@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rl_lab.cli import told
-from rl_lab.cli.work import JsonOption, StrictOption, WandbOption, _exit_code, _result, _wandb_mode
+from rl_lab.cli.work import JsonOption, StrictOption, WandbOption, _exit_code, _wandb_mode, carry_out
 from rl_lab.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,9 +49,6 @@ def resume(
 
 
 def _run(directory: Path, trust: str | None, wandb: str | None, strict: bool, as_json: bool) -> int:
-    from rl_lab.cli import show
-    from rl_lab.study.board import Board, Line, Progress
-    from rl_lab.study.execute import execute
     from rl_lab.study.resume import newest
 
     if not (directory / "manifest.json").is_file():
@@ -66,20 +63,8 @@ def _run(directory: Path, trust: str | None, wandb: str | None, strict: bool, as
     mode: Any = saved.document.get("wandb") if wandb is None else _wandb_mode(wandb)
     if mode not in (True, False, "online", "offline"):
         raise UserError(f"{saved.path} does not say how W&B was used; give --wandb")
-    with contextlib.redirect_stdout(sys.stderr), Board() as board:
-
-        def watched(progress: Progress) -> None:
-            board.show(Line.of_progress(plan.run_id, progress, plan.steps))
-
-        study = saved.document.get("study")
-        run = execute(plan, directory, wandb=mode, study=study, told=watched, say=board.say, resume=True)
-        board.show(Line.of_run(plan.run_id, run, plan.steps))
-    result = _result(run)
-    if as_json:
-        show.document(result)
-    else:
-        told.print_result(result, run.manifest.get("reason"))
-    return _exit_code([run.status], strict)
+    study = saved.document.get("study")
+    return carry_out(plan, directory, mode, strict=strict, as_json=as_json, of_study=study, resume=True)
 
 
 def _why_not(directory: Path) -> str:

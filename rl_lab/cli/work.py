@@ -94,23 +94,42 @@ def train(
 
 
 def carry_out(
-    plan: "RunPlan", out: Path | None, mode: Any, *, strict: bool, as_json: bool, of_study: str | None = None
+    plan: "RunPlan",
+    out: Path | None,
+    mode: Any,
+    *,
+    strict: bool,
+    as_json: bool,
+    of_study: str | None = None,
+    resume: bool = False,
 ) -> int:
-    """Check, train and record one run in this process, and print how it ended; the exit code."""
+    """Check, train and record one run in this process, and print how it ended; the exit code.
+
+    resume: the run in `out`, which has been checked, goes on with the random policy's return that it knows.
+    """
     from rl_lab.study import tasks
     from rl_lab.study.board import Board, Line, Progress
     from rl_lab.study.execute import execute
 
     # Somebody's environment may print; standard output is for the result.
     with contextlib.redirect_stdout(sys.stderr), Board() as board:
-        tasks.check(plan.env, [plan.agent])
+        chance = None
+        if not resume:
+            tasks.check(plan.env, [plan.agent])
+            chance = tasks.chance(plan.env)
 
         def watched(progress: Progress) -> None:
             board.show(Line.of_progress(plan.run_id, progress, plan.steps))
 
-        chance = tasks.chance(plan.env)
         run = execute(
-            plan, out, wandb=mode, random_return=chance, study=of_study, told=watched, say=board.say
+            plan,
+            out,
+            wandb=mode,
+            random_return=chance,
+            study=of_study,
+            told=watched,
+            say=board.say,
+            resume=resume,
         )
         board.show(Line.of_run(plan.run_id, run, plan.steps))
     result = _result(run)
